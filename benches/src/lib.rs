@@ -1,0 +1,2 @@
+//! Benchmarks of phalanx
+#![forbid(unsafe_code)]

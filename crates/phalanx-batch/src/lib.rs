@@ -1,0 +1,2 @@
+//! Batch-size policies
+#![forbid(unsafe_code)]

@@ -1,0 +1,2 @@
+//! Communicators: the trait, ranks as threads, reproducible reduction, agreement, failure reports
+

@@ -1,0 +1,2 @@
+//! Data sets, deterministic sharding and shuffling, and fetching with checksums
+#![forbid(unsafe_code)]

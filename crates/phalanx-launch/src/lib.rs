@@ -1,0 +1,2 @@
+//! The command line of phalanx: run files, training runs, reports
+#![forbid(unsafe_code)]

@@ -1,0 +1,2 @@
+//! The binary `phalanx`.
+fn main() {}

@@ -1,0 +1,2 @@
+//! Shapes, buffers, op traits, and the CPU kernels of phalanx
+

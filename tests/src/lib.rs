@@ -1,0 +1,2 @@
+//! Tests that cross the crates of phalanx
+#![forbid(unsafe_code)]

@@ -1,0 +1,2 @@
+//! Setup, tests, lints and docs of phalanx from one command
+fn main() {}
