@@ -1,0 +1,140 @@
+//! What can go wrong with gradients, with the numbers that one asks for next.
+
+use phalanx_comm::CommError;
+use phalanx_tensor::TensorError;
+
+/// An error of a set, a statistic, a rule, a transform or a policy.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum GradError {
+    /// A rule needs more gradients.
+    #[error("{rule} needs {need} gradients over {axis}, got {got}")]
+    TooFew {
+        /// The rule.
+        rule: &'static str,
+        /// Over which axis.
+        axis: &'static str,
+        /// How many there are.
+        got: usize,
+        /// How many it needs.
+        need: usize,
+    },
+    /// Lengths that belong together differ.
+    #[error("{what} has length {got}, need {need}")]
+    Length {
+        /// What has the wrong length.
+        what: &'static str,
+        /// Its length.
+        got: usize,
+        /// The right one.
+        need: usize,
+    },
+    /// A set, or all chunks of a batch, without a sample.
+    #[error("the gradients over {axis} stand for no sample")]
+    NoSamples {
+        /// Over which axis.
+        axis: &'static str,
+    },
+    /// Two parameters of one name.
+    #[error("two parameters are named {name}")]
+    DuplicateParam {
+        /// The name.
+        name: String,
+    },
+    /// A variance needs at least two chunks.
+    #[error("{statistic} needs 2 chunks of the batch, got {got}")]
+    TooFewChunks {
+        /// What was to be estimated.
+        statistic: &'static str,
+        /// The chunks there are.
+        got: u64,
+    },
+    /// A statistic needs the inner products with the mean gradient, which were not measured.
+    #[error("{statistic} needs the inner products with the mean gradient, which were not measured")]
+    NoProjections {
+        /// What was to be estimated.
+        statistic: &'static str,
+    },
+    /// A statistic divides by a quantity that must be positive.
+    #[error("{statistic} is not defined where {quantity} is {value}")]
+    Undefined {
+        /// What was to be estimated.
+        statistic: &'static str,
+        /// What it divides by.
+        quantity: &'static str,
+        /// Its value.
+        value: f64,
+    },
+    /// Gradient elements that are infinite or NaN.
+    #[error("{what} met {count} gradient elements that are not finite")]
+    NonFinite {
+        /// Who found them.
+        what: &'static str,
+        /// How many there are.
+        count: u64,
+    },
+    /// A transform was used before it was prepared.
+    #[error("{transform} has no state yet: prepare it first")]
+    Unprepared {
+        /// The transform.
+        transform: &'static str,
+    },
+    /// A saved state lacks a tensor.
+    #[error("the state of {owner} lacks {name}")]
+    StateMissing {
+        /// Whose state.
+        owner: &'static str,
+        /// The tensor.
+        name: &'static str,
+    },
+    /// A saved state has a tensor that its owner does not know.
+    #[error("the state of {owner} has no place for {name}")]
+    StateUnknown {
+        /// Whose state.
+        owner: &'static str,
+        /// The tensor.
+        name: String,
+    },
+    /// A saved tensor has the wrong length.
+    #[error("{name} of {owner} has {got} elements, need {need}")]
+    StateLength {
+        /// Whose state.
+        owner: &'static str,
+        /// The tensor.
+        name: &'static str,
+        /// Its length.
+        got: usize,
+        /// The length that the parameters ask for.
+        need: usize,
+    },
+    /// A saved tensor has the wrong element type.
+    #[error("{name} of {owner} holds {got}, need {need}")]
+    StateType {
+        /// Whose state.
+        owner: &'static str,
+        /// The tensor.
+        name: &'static str,
+        /// Its element type.
+        got: &'static str,
+        /// The right one.
+        need: &'static str,
+    },
+    /// A policy's saved state is of a version that this build cannot read, or is damaged.
+    #[error("the state of {owner}, version {version} with {len} bytes, cannot be read: need version {need}")]
+    PolicyState {
+        /// Whose state.
+        owner: &'static str,
+        /// The version it was saved with.
+        version: u32,
+        /// Its length in bytes.
+        len: usize,
+        /// The version that this build reads.
+        need: u32,
+    },
+    /// The device failed.
+    #[error("a gradient buffer could not be had")]
+    Tensor(#[from] TensorError),
+    /// A set spread over ranks could not be read.
+    #[error("a collective over gradients failed")]
+    Comm(#[from] CommError),
+}

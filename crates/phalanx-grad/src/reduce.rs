@@ -1,0 +1,71 @@
+//! From a set of gradients to one: the interface of every rule over samples, ranks and tasks.
+
+use crate::{Axis, GradError, GradSet, Gram};
+use phalanx_tensor::{Backend, Cpu};
+use std::fmt::Debug;
+
+/// A rule that makes one gradient of a set.
+///
+/// Object-safe. The loop asks [`is_mean`](Self::is_mean) first: over ranks the mean is an all-reduce of buckets that
+/// overlaps with backward, over samples it is ordinary backward, and neither forms a set.
+///
+/// # Shapes
+/// `n x d` in, `d` out.
+///
+/// # Collective
+/// Reads the set, which may communicate: every rank calls it with the same rule and step.
+pub trait Reduce<A: Axis, B: Backend = Cpu<f32>>: Debug + Send {
+    /// The name, as in a run file.
+    fn name(&self) -> &'static str;
+
+    /// Whether the result is the mean over all samples behind the set.
+    fn is_mean(&self) -> bool {
+        false
+    }
+
+    /// Writes the one gradient to `out_d`.
+    ///
+    /// `step` counts from 1; what is random depends on it and not on the number of calls.
+    ///
+    /// # Errors
+    /// [`GradError::TooFew`] when the rule is not defined for so few gradients; what reading the set may bring.
+    fn reduce(
+        &mut self,
+        step: u64,
+        set: &dyn GradSet<A, B>,
+        out_d: B::ViewMut<'_>,
+        scratch: &mut Scratch,
+    ) -> Result<(), GradError>;
+}
+
+/// Memory that rules use and leave behind, so that a warmed-up step allocates nothing.
+///
+/// What a rule finds in it has no meaning.
+#[derive(Clone, Debug, Default)]
+pub struct Scratch {
+    pub(crate) gram: Gram,
+    pub(crate) weights: Vec<f64>,
+    values: Vec<f64>,
+}
+
+impl Scratch {
+    /// Nothing yet: it grows with what is asked of it.
+    #[must_use]
+    pub fn new() -> Self {
+        Scratch::default()
+    }
+
+    /// `len` numbers of any value.
+    #[must_use]
+    pub fn values(&mut self, len: usize) -> &mut [f64] {
+        grown(&mut self.values, len)
+    }
+}
+
+/// The first `len` elements of a vector that has at least so many afterwards.
+pub(crate) fn grown(held: &mut Vec<f64>, len: usize) -> &mut [f64] {
+    if held.len() < len {
+        held.resize(len, 0.0);
+    }
+    &mut held[..len]
+}

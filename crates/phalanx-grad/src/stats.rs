@@ -1,0 +1,10 @@
+//! Statistics of the gradient over the chunks of a batch, from a handful of sums.
+
+mod block;
+mod chunk_sums;
+mod estimators;
+mod targets;
+
+pub use block::{Projections, ScalarBlock};
+pub use chunk_sums::ChunkSums;
+pub use estimators::half_batch_cosine;
