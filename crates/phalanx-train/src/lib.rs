@@ -1,2 +1,44 @@
-//! The one training loop: step, buckets and overlap, checkpoints, events
+//! The one training loop: step, buckets and overlap, checkpoints, events.
+//!
+//! [`run_rank`] trains on one rank; start it on all with `phalanx_comm::run_ranks` or under a launcher. A [`Job`] says what
+//! is trained, its [`Methods`] hold what is done along each axis, a [`Plan`] what a step looks like. The loop names no
+//! method: they come as trait objects of `phalanx_grad`.
 #![forbid(unsafe_code)]
+
+pub mod checkpoint;
+pub mod events;
+pub mod model_file;
+pub mod rundir;
+pub mod storage;
+pub mod tensorboard;
+pub mod trace;
+pub mod wire;
+
+mod artefact_error;
+mod buckets;
+mod config;
+mod error;
+mod evaluate;
+mod failure;
+mod host;
+mod json_number;
+mod methods;
+mod plan;
+mod rows;
+mod run;
+mod state;
+mod summary;
+mod tensor_file;
+mod worker;
+
+pub use self::artefact_error::ArtefactError;
+pub use self::config::{Limit, OnNonFinite, Reduction, TrainConfig};
+pub use self::error::TrainError;
+pub use self::evaluate::{Score, evaluate, score_checkpoint, task_of};
+pub use self::failure::{Failure, host};
+pub use self::host::HostBackend;
+pub use self::methods::{MakeMethods, Methods};
+pub use self::plan::{Bucket, Plan};
+pub use self::run::{Files, Job, Outcome, Watch, check, never_stop, run_rank};
+pub use self::summary::{Summary, peak_rss_bytes};
+pub use self::tensor_file::{NamedTensor, Values};

@@ -1,0 +1,74 @@
+//! What the loop is told: sizes, limits and habits, but no method.
+
+/// When training is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Limit {
+    /// After so many passes over the training set.
+    Epochs(u64),
+    /// After so many samples; the last batch is cut to end there.
+    Samples(u64),
+    /// After so many optimizer steps.
+    Steps(u64),
+}
+
+/// How gradients of ranks become one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reduction {
+    /// Each rank sums its share, buckets are summed in rank order: equal bits from run to run with equal ranks.
+    Fast,
+    /// Sums go shard by shard in a fixed tree: equal bits for every number of ranks up to `shards`.
+    Reproducible {
+        /// Virtual shards of each batch.
+        shards: usize,
+    },
+}
+
+/// What happens when a loss or gradient is not finite.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnNonFinite {
+    /// All ranks stop before the update.
+    Stop,
+    /// All ranks leave the update out and go on.
+    Skip,
+}
+
+/// Settings of the training loop.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TrainConfig {
+    /// Seed of weights, order and dropout.
+    pub seed: u64,
+    /// Global batch, in samples; what the policy begins with.
+    pub batch: u64,
+    /// Samples that a rank takes between two additions to its gradient; 0 for its whole share.
+    pub micro_batch: usize,
+    /// Samples that a rank runs through the network at once; 0 for as many as fit [`TrainConfig::TILE_BYTES`].
+    pub tile: usize,
+    /// When training is done.
+    pub limit: Limit,
+    /// How gradients become one.
+    pub reduction: Reduction,
+    /// Bytes of the first bucket, the one that leaves while most of the backward pass is still ahead.
+    pub first_bucket_bytes: usize,
+    /// Bytes of the other buckets.
+    pub bucket_bytes: usize,
+    /// What happens when a loss or gradient is not finite.
+    pub on_nonfinite: OnNonFinite,
+    /// Largest norm of the gradient; a longer one is scaled down to it.
+    pub clip_norm: Option<f64>,
+    /// Steps between evaluations on the validation set, 0 for only with checkpoints.
+    pub eval_every: u64,
+    /// Steps between progress reports.
+    pub log_every: u64,
+    /// Steps between checkpoints, 0 for only the last.
+    pub checkpoint_every: u64,
+    /// Whether a batch that the epoch cannot fill is left out.
+    pub drop_last: bool,
+    /// Bytes that a rank may use.
+    pub memory_limit: Option<u64>,
+}
+
+impl TrainConfig {
+    /// Activations and their gradients of a tile stay below this, where one sample does: about what a core's share of
+    /// the last-level cache holds.
+    pub const TILE_BYTES: usize = 32 << 20;
+}

@@ -1,0 +1,110 @@
+//! What can end a training run.
+
+use crate::ArtefactError;
+use phalanx_comm::CommError;
+use phalanx_data::DataError;
+use phalanx_grad::GradError;
+use phalanx_nn::NnError;
+
+/// An error of the training loop.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TrainError {
+    /// A setting of the run that cannot be.
+    #[error("{field} is {got}, need {need}")]
+    Setting {
+        /// The key of the run file.
+        field: &'static str,
+        /// What was given.
+        got: u64,
+        /// What is possible.
+        need: String,
+    },
+    /// A loss or a gradient that is not a finite number.
+    #[error("{} not finite at step {step}{}", Culprit(parameter), ByRank(rank))]
+    NonFinite {
+        /// The step, counted from 1; its update was not done.
+        step: u64,
+        /// The rank whose share of the batch gave it; none when only the sum over ranks overflowed.
+        rank: Option<usize>,
+        /// The parameter whose gradient it is; none when it is the loss.
+        parameter: Option<String>,
+    },
+    /// A checkpoint that does not belong to this run.
+    #[error("the checkpoint does not fit this run: {what} is {got}, the run has {need}")]
+    Resume {
+        /// What differs.
+        what: String,
+        /// In the checkpoint.
+        got: String,
+        /// In the run.
+        need: String,
+    },
+    /// No checkpoint to go on from.
+    #[error("there is no good checkpoint to go on from in {dir}")]
+    NoCheckpoint {
+        /// Where they would be.
+        dir: String,
+    },
+    /// A batch policy asked for statistics that this build cannot take.
+    #[error("batch policy {policy} needs {what}, which this version cannot take")]
+    Statistics {
+        /// The policy.
+        policy: &'static str,
+        /// What it needs.
+        what: &'static str,
+    },
+    /// A policy's decision that cannot be.
+    #[error("batch policy {policy} decided on a batch of 0 samples at step {step}")]
+    Decision {
+        /// The policy.
+        policy: &'static str,
+        /// When.
+        step: u64,
+    },
+    /// The plan does not fit the memory that the run may use.
+    #[error("a rank needs {need} bytes, train.memory_limit is {limit}")]
+    Memory {
+        /// What a rank needs.
+        need: u64,
+        /// What it may.
+        limit: u64,
+    },
+    /// A collective failed: another rank's error, a panic, a stall.
+    #[error("communication failed")]
+    Comm(#[from] CommError),
+    /// The model failed.
+    #[error("the model failed")]
+    Nn(#[from] NnError),
+    /// The data failed.
+    #[error("the data cannot be used")]
+    Data(#[from] DataError),
+    /// A method failed.
+    #[error("a method failed")]
+    Grad(#[from] GradError),
+    /// A file of the run failed.
+    #[error("a file of the run failed")]
+    Artefact(#[from] ArtefactError),
+}
+
+struct Culprit<'a>(&'a Option<String>);
+
+impl std::fmt::Display for Culprit<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0 {
+            Some(parameter) => write!(f, "the gradient of {parameter} is"),
+            None => f.write_str("the loss is"),
+        }
+    }
+}
+
+struct ByRank<'a>(&'a Option<usize>);
+
+impl std::fmt::Display for ByRank<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0 {
+            Some(rank) => write!(f, " on rank {rank}"),
+            None => f.write_str(": each rank's share is finite, their sum is not"),
+        }
+    }
+}

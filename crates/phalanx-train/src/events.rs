@@ -1,0 +1,232 @@
+//! What happened in a run, one JSON object a line in `events.jsonl`: the source of reports and dashboards.
+//!
+//! A line is an [`Event`] with its kind under `"event"`. Floats that are not finite are the strings
+//! `"NaN"`, `"Infinity"` and `"-Infinity"`. Within a step the order is: `step`, `eval`, `policy`,
+//! `checkpoint`; so all that precedes a checkpoint's line is in the checkpoint, and a resumed run, which
+//! [drops what follows](EventWriter::resume), shows each step once.
+use serde::{Deserialize, Serialize};
+
+pub use self::reader::{EventLog, read};
+pub use self::writer::EventWriter;
+use crate::json_number;
+
+mod reader;
+mod writer;
+
+/// A line of `events.jsonl`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Event {
+    /// The run began, or went on after a resume.
+    RunStarted(RunStarted),
+    /// An update of the parameters was made or skipped.
+    Step(StepDone),
+    /// The model was evaluated.
+    Eval(EvalDone),
+    /// A checkpoint was written.
+    Checkpoint(CheckpointSaved),
+    /// A policy changed a setting.
+    Policy(PolicyDecided),
+    /// Something a user should know that stops nothing.
+    Warning(WarningRaised),
+    /// The run failed.
+    Failure(RunFailed),
+    /// The run came to its end.
+    Finished(RunFinished),
+    /// A kind that a later version writes.
+    #[serde(other)]
+    Unknown,
+}
+
+/// The run began, or went on after a resume.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RunStarted {
+    /// The run's name.
+    pub name: String,
+    /// Version of phalanx.
+    pub version: String,
+    /// Step it begins after: 0, or that of the checkpoint.
+    pub step: u64,
+    /// Samples used until then.
+    pub samples: u64,
+    /// Ranks of the job.
+    pub ranks: u64,
+    /// Global batch, in samples.
+    pub batch: u64,
+    /// The seed.
+    pub seed: u64,
+    /// Kind of the model.
+    pub model: String,
+    /// Number of its parameters.
+    pub parameters: u64,
+    /// Samples in the training set, without the validation set.
+    pub train_samples: u64,
+    /// Steps the run is to make, where that is known before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub planned_steps: Option<u64>,
+}
+
+/// An update of the parameters was made or skipped.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct StepDone {
+    /// Steps done, with this one.
+    pub step: u64,
+    /// Samples used by all ranks together, with this step's.
+    pub samples: u64,
+    /// Mean loss over the step's batch.
+    #[serde(with = "json_number")]
+    pub loss: f64,
+    /// Learning rate of the update.
+    #[serde(with = "json_number")]
+    pub lr: f64,
+    /// Global batch of the step, in samples.
+    pub batch: u64,
+    /// Euclidean norm of the mean gradient, before clipping.
+    #[serde(with = "json_number::option", skip_serializing_if = "Option::is_none")]
+    pub grad_norm: Option<f64>,
+    /// Sum of absolute values of the mean gradient, before clipping.
+    #[serde(with = "json_number::option", skip_serializing_if = "Option::is_none")]
+    pub grad_norm_l1: Option<f64>,
+    /// Samples a second of this step, all ranks together.
+    #[serde(with = "json_number")]
+    pub samples_per_second: f64,
+    /// Seconds from the start of this process's training to the end of the step.
+    #[serde(with = "json_number")]
+    pub seconds: f64,
+    /// Seconds of the step that the slowest rank waited for communication that no computation hid.
+    #[serde(with = "json_number")]
+    pub exposed_comm_seconds: f64,
+    /// Seconds of the step that the slowest rank waited for data.
+    #[serde(with = "json_number")]
+    pub data_seconds: f64,
+    /// Whether the update was left out because a loss or gradient was not finite.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub skipped: bool,
+}
+
+/// The data set that an evaluation read.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Split {
+    /// The training set.
+    Train,
+    /// The part of the training data that is kept out for decisions.
+    #[default]
+    Validation,
+    /// The test set, which decides nothing.
+    Test,
+}
+
+/// The model was evaluated.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct EvalDone {
+    /// After which step.
+    pub step: u64,
+    /// Samples used in training until then.
+    pub samples: u64,
+    /// On which data.
+    pub split: Split,
+    /// Mean loss.
+    #[serde(with = "json_number")]
+    pub loss: f64,
+    /// Share of right answers, 0 to 1, where the task has such.
+    #[serde(with = "json_number::option", skip_serializing_if = "Option::is_none")]
+    pub accuracy: Option<f64>,
+}
+
+/// A checkpoint was written.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct CheckpointSaved {
+    /// After which step.
+    pub step: u64,
+    /// Length of its files, in bytes.
+    pub bytes: u64,
+    /// Seconds that training stood still for it.
+    #[serde(with = "json_number")]
+    pub seconds: f64,
+    /// Whether it has the least validation loss so far.
+    pub best: bool,
+}
+
+/// A policy changed a setting.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct PolicyDecided {
+    /// After which step.
+    pub step: u64,
+    /// Name of the policy.
+    pub policy: String,
+    /// Global batch from the next step on, in samples.
+    pub batch: u64,
+    /// The figure it decided by.
+    #[serde(with = "json_number::option", skip_serializing_if = "Option::is_none")]
+    pub statistic: Option<f64>,
+    /// Why, in words.
+    pub reason: String,
+}
+
+/// Something a user should know that stops nothing.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct WarningRaised {
+    /// After which step.
+    pub step: u64,
+    /// The warning.
+    pub message: String,
+}
+
+/// The run failed.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RunFailed {
+    /// In which step, counted from 1.
+    pub step: u64,
+    /// The rank that failed, where one did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rank: Option<u64>,
+    /// Why.
+    pub message: String,
+}
+
+/// The run came to its end.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RunFinished {
+    /// Steps done.
+    pub step: u64,
+    /// Samples used.
+    pub samples: u64,
+    /// Seconds of training of this process.
+    #[serde(with = "json_number")]
+    pub seconds: f64,
+    /// Whether it stopped on request rather than at its planned end.
+    pub stopped: bool,
+}
+
+impl Event {
+    /// The step it belongs to; none for kinds this version does not know.
+    pub fn step(&self) -> Option<u64> {
+        match self {
+            Self::RunStarted(event) => Some(event.step),
+            Self::Step(event) => Some(event.step),
+            Self::Eval(event) => Some(event.step),
+            Self::Checkpoint(event) => Some(event.step),
+            Self::Policy(event) => Some(event.step),
+            Self::Warning(event) => Some(event.step),
+            Self::Failure(event) => Some(event.step),
+            Self::Finished(event) => Some(event.step),
+            Self::Unknown => None,
+        }
+    }
+
+    /// Whether a run that goes on after `step` makes it anew, or makes it untrue.
+    fn is_undone_by_resume_after(&self, step: u64) -> bool {
+        let ends_the_run = matches!(self, Self::Failure(_) | Self::Finished(_));
+        ends_the_run || self.step().is_some_and(|at| at > step)
+    }
+}

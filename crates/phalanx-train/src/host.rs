@@ -1,0 +1,14 @@
+//! Backends whose memory the host reads, which the loop trains on.
+
+use phalanx_tensor::Backend;
+
+/// A backend of `f32` whose views are slices: gradients are reduced where the backward pass wrote them.
+pub trait HostBackend:
+    for<'a> Backend<Elem = f32, View<'a> = &'a [f32], ViewMut<'a> = &'a mut [f32]> + Sync
+{
+}
+
+impl<B> HostBackend for B where
+    B: for<'a> Backend<Elem = f32, View<'a> = &'a [f32], ViewMut<'a> = &'a mut [f32]> + Sync
+{
+}

@@ -1,0 +1,26 @@
+//! The loop's pluggable places: each rank holds one object for each.
+
+use phalanx_grad::{BatchPolicy, Ranks, Reduce, Samples, Schedule, Tasks, Transform};
+use phalanx_tensor::Backend;
+
+/// What is done along each axis. Every rank is given equal ones.
+#[derive(Debug)]
+pub struct Methods<B: Backend> {
+    /// One gradient a rank from its samples. The mean is ordinary backpropagation.
+    pub over_samples: Box<dyn Reduce<Samples, B>>,
+    /// One gradient from those of the ranks. The mean is the bucketed, overlapped all-reduce.
+    pub over_ranks: Box<dyn Reduce<Ranks, B>>,
+    /// One gradient from those of the tasks; the models of this version have one task.
+    pub over_tasks: Box<dyn Reduce<Tasks, B>>,
+    /// The update from the gradient.
+    pub over_time: Box<dyn Transform<B>>,
+    /// Learning rate without the schedule.
+    pub lr: f64,
+    /// The learning rate's course.
+    pub schedule: Box<dyn Schedule>,
+    /// The batch size's course.
+    pub policy: Box<dyn BatchPolicy>,
+}
+
+/// Makes the methods of a rank.
+pub type MakeMethods<B> = dyn Fn() -> Methods<B> + Send + Sync;

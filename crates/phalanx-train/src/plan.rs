@@ -1,0 +1,177 @@
+//! What a step will look like, known before the first: parameter order, buckets, tiles, memory.
+
+use crate::config::TrainConfig;
+use crate::error::TrainError;
+use phalanx_data::shard_range;
+use phalanx_nn::{AnyNet, Features, Graph, Mode, Net, NnError, ParamId, Params, Task, Var};
+use phalanx_tensor::{Backend, Meta, Shape};
+use std::ops::Range;
+
+/// Parameters whose gradients travel together: a contiguous part of the flat buffer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bucket {
+    /// Elements of the flat buffer.
+    pub range: Range<usize>,
+    /// Its parameters, in the order of the flat buffer.
+    pub params: Vec<ParamId>,
+}
+
+/// The plan of a run, the same on every rank.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Parameters in the order in which the backward pass finishes them.
+    pub params: Params,
+    /// Gradient buckets in the order in which they leave.
+    pub buckets: Vec<Bucket>,
+    /// Most samples run through the network at once.
+    pub tile: usize,
+    /// Bytes of activations, their gradients and indices that a rank will hold.
+    pub arena_bytes: usize,
+    /// Floating-point operations of forward and backward pass of one sample.
+    pub flops_per_sample: u64,
+}
+
+impl Plan {
+    /// Runs the model on a device that only counts.
+    ///
+    /// `share` is the largest number of samples that a rank has in a batch at the start.
+    ///
+    /// # Errors
+    /// When the model does not fit the data, or the plan not [`TrainConfig::memory_limit`].
+    pub fn new(
+        net: &dyn AnyNet,
+        params: &Params,
+        task: &Task,
+        config: &TrainConfig,
+        share: usize,
+    ) -> Result<Self, TrainError> {
+        let (one, order, flops_per_sample) = count(net, params, task, &[1])?;
+        let params = params.reordered(&order);
+        let keeps_statistics = params.iter().any(|(_, spec, _)| !spec.trainable);
+        let micro = match config.micro_batch {
+            0 => share,
+            samples => samples.min(share),
+        };
+        let automatic = (TrainConfig::TILE_BYTES / one.max(1)).max(1);
+        let tile = match config.tile {
+            // Batch norm takes its statistics over a tile, which is then the whole micro-batch.
+            _ if keeps_statistics => micro,
+            0 => automatic.min(micro),
+            samples => samples.min(micro),
+        };
+        let tile = tile.max(1);
+        let sizes: Vec<usize> = tiles(share.max(1), tile).map(|r| r.len()).collect();
+        let mut distinct = sizes.clone();
+        distinct.dedup();
+        let (arena_bytes, ..) = count(net, &params, task, &distinct)?;
+        let buckets = buckets(&params, config);
+        let plan = Plan { params, buckets, tile, arena_bytes, flops_per_sample };
+        match config.memory_limit {
+            Some(limit) if plan.rank_bytes() > limit => {
+                Err(TrainError::Memory { need: plan.rank_bytes(), limit })
+            }
+            _ => Ok(plan),
+        }
+    }
+
+    /// Bytes of a rank: arena, parameters and gradients; optimizer state comes on top.
+    #[must_use]
+    pub fn rank_bytes(&self) -> u64 {
+        (self.arena_bytes + 4 * (self.params.flat_len() + self.params.grad_len())) as u64
+    }
+
+    /// What ranks compare before the first step.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        use std::fmt::Write;
+        let mut text = format!("tile {}; ", self.tile);
+        for bucket in &self.buckets {
+            let _ = write!(text, "bucket {:?}; ", bucket.range);
+        }
+        for (_, spec, span) in self.params.iter() {
+            let _ = write!(text, "{} {} at {}; ", spec.name, spec.shape, span.offset);
+        }
+        text
+    }
+}
+
+/// Cuts a share into tiles as equal as can be: a function of the share alone, so that it is the same everywhere.
+pub(crate) fn tiles(share: usize, tile: usize) -> impl Iterator<Item = Range<usize>> + Clone {
+    let parts = share.div_ceil(tile.max(1));
+    (0..parts).map(move |part| shard_range(share, part, parts))
+}
+
+/// Arena bytes after passes over tiles of these sizes, the order of completion, and operations per sample.
+fn count(
+    net: &dyn AnyNet,
+    params: &Params,
+    task: &Task,
+    sizes: &[usize],
+) -> Result<(usize, Vec<ParamId>, u64), TrainError> {
+    let meta = Meta::<f32>::new();
+    let mut graph = Graph::new(meta.clone(), params.clone(), 0)?;
+    let mut order = Vec::new();
+    let mut samples = 0;
+    for size in sizes {
+        graph.reset(Mode::Train, 0, 0);
+        let mut sink = phalanx_nn::FlatSink::new(&graph)?;
+        let features = match task {
+            Task::Classify { features, .. } => vec![0.0; size * features.len()],
+            Task::Predict { .. } => Vec::new(),
+        };
+        let indices = vec![0; size * task.labels_per_sample()];
+        let batch = Tile { features: &features, tokens: &indices, labels: &indices, samples: *size };
+        let (loss, _) = losses::<Meta<f32>>(net, &graph, task, &batch)?;
+        order = graph.completion_order();
+        graph.backward(loss, 1.0, &mut sink)?;
+        samples += size;
+    }
+    let flops = meta.flops() / samples.max(1) as u64;
+    Ok((graph.arena_bytes(), order, flops))
+}
+
+/// The samples of a tile on the host.
+pub(crate) struct Tile<'a> {
+    pub(crate) features: &'a [f32],
+    pub(crate) tokens: &'a [u32],
+    pub(crate) labels: &'a [u32],
+    pub(crate) samples: usize,
+}
+
+/// Losses of a tile, one a label, and how many labels were the most likely.
+pub(crate) fn losses<'g, B: Backend<Elem = f32>>(
+    net: &(impl Net<B> + ?Sized),
+    graph: &'g Graph<B>,
+    task: &Task,
+    tile: &Tile<'_>,
+) -> Result<(Var<'g, B>, usize), NnError> {
+    let features = match *task {
+        Task::Classify { features, .. } => {
+            let mut dims = vec![tile.samples];
+            dims.extend_from_slice(features.dims());
+            Features::Dense(graph.input(tile.features, Shape::new(&dims))?)
+        }
+        Task::Predict { vocab, context } => {
+            Features::Tokens { ids: graph.ids(tile.tokens, vocab)?, samples: tile.samples, time: context }
+        }
+    };
+    let labels = graph.ids(tile.labels, task.outputs())?;
+    net.logits(graph, features)?.cross_entropy(labels)
+}
+
+/// Cuts the flat buffer: the first bucket small, so that communication begins early, the others large.
+fn buckets(params: &Params, config: &TrainConfig) -> Vec<Bucket> {
+    let mut buckets: Vec<Bucket> = Vec::new();
+    let mut now = Bucket { range: 0..0, params: Vec::new() };
+    let order = params.order();
+    for (i, id) in order.iter().enumerate() {
+        let end = order.get(i + 1).map_or(params.grad_len(), |next| params.span(*next).offset);
+        now.params.push(*id);
+        now.range.end = end;
+        let room = if buckets.is_empty() { config.first_bucket_bytes } else { config.bucket_bytes };
+        if 4 * now.range.len() >= room || i + 1 == order.len() {
+            buckets.push(std::mem::replace(&mut now, Bucket { range: end..end, params: Vec::new() }));
+        }
+    }
+    buckets
+}

@@ -1,0 +1,481 @@
+//! One rank: its share of each step, from samples to updated parameters.
+
+use crate::buckets::{Buckets, Launch};
+use crate::config::{OnNonFinite, Reduction, TrainConfig};
+use crate::error::TrainError;
+use crate::host::HostBackend;
+use crate::methods::Methods;
+use crate::plan::{Plan, Tile, losses, tiles};
+use crate::rows::RankRows;
+use crate::trace::{Clock, Lane, Phase};
+use phalanx_comm::{
+    Agreed, Communicator, CommunicatorExt, Region, ShardTree, TreeAccumulator, agree_max, agree_sum,
+    tree_all_reduce_f64,
+};
+use phalanx_data::{BatchBuffers, Dataset, shard_range};
+use phalanx_grad::{BatchContext, ChunkSums, Chunks, GradLayout, Progress, Scratch, UpdateStep};
+use phalanx_nn::{Graph, Mode, Net, Task};
+use phalanx_tensor::op::Moments;
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// What a step did, the same on every rank but for the times.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Done {
+    pub(crate) samples: u64,
+    pub(crate) loss: f64,
+    pub(crate) lr: f64,
+    pub(crate) grad_norm: f64,
+    pub(crate) grad_norm_l1: f64,
+    pub(crate) skipped: bool,
+    pub(crate) stop: bool,
+    pub(crate) exposed: Duration,
+    pub(crate) data: Duration,
+    /// The policy's word on the next batch, where it was asked.
+    pub(crate) decision: Option<phalanx_grad::BatchDecision>,
+}
+
+/// A batch of a step: which samples, which step.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Batch<'a> {
+    /// Counted from 1.
+    pub(crate) step: u64,
+    /// Samples trained on before.
+    pub(crate) before: u64,
+    /// Samples of the whole run.
+    pub(crate) total: u64,
+    pub(crate) indices: &'a [usize],
+    /// Whether this rank asks for a stop.
+    pub(crate) stop: bool,
+}
+
+pub(crate) struct Worker<'a, B: HostBackend> {
+    pub(crate) comm: Arc<dyn Communicator>,
+    pub(crate) graph: Graph<B>,
+    pub(crate) methods: Methods<B>,
+    pub(crate) lane: Option<Lane>,
+    /// Updates done; skipped steps do not count.
+    pub(crate) updates: u64,
+    net: &'a dyn Net<B>,
+    task: Task,
+    config: &'a TrainConfig,
+    plan: &'a Plan,
+    buckets: Buckets<B>,
+    /// The flat gradient between steps.
+    flat: Option<Region<f32>>,
+    accumulator: Option<TreeAccumulator>,
+    tree: Option<ShardTree>,
+    data: BatchBuffers,
+    rows: Vec<f32>,
+    shard_sums: Vec<f64>,
+    gathered: Vec<f32>,
+    scratch: Scratch,
+}
+
+impl<'a, B: HostBackend> Worker<'a, B> {
+    #[expect(clippy::too_many_arguments, reason = "what a rank is made of")]
+    pub(crate) fn new(
+        backend: B,
+        comm: Arc<dyn Communicator>,
+        net: &'a dyn Net<B>,
+        task: Task,
+        config: &'a TrainConfig,
+        plan: &'a Plan,
+        mut methods: Methods<B>,
+        clock: Clock,
+        trace_len: usize,
+    ) -> Result<Self, TrainError> {
+        let rank = comm.rank();
+        let graph = Graph::new(backend.clone(), plan.params.clone(), config.seed)?;
+        let layout = GradLayout::flat(plan.params.grad_len());
+        methods.over_time.prepare(&backend, &layout)?;
+        let (tree, accumulator) = match config.reduction {
+            Reduction::Fast => (None, None),
+            Reduction::Reproducible { shards } => {
+                let tree = ShardTree::new(shards);
+                (Some(tree), Some(TreeAccumulator::new(tree, tree.shards_of(rank, comm.size()))))
+            }
+        };
+        let flat = Some(comm.alloc(plan.params.grad_len())?);
+        let buckets =
+            Buckets::new(backend, Arc::clone(&comm), plan.params.clone(), plan.buckets.clone(), clock);
+        let lane = (trace_len > 0).then(|| Lane::with_capacity(rank.index() as u64, clock, trace_len));
+        Ok(Worker {
+            comm,
+            graph,
+            methods,
+            lane,
+            updates: 0,
+            net,
+            task,
+            config,
+            plan,
+            buckets,
+            flat,
+            accumulator,
+            tree,
+            data: BatchBuffers::default(),
+            rows: Vec::new(),
+            shard_sums: Vec::new(),
+            gathered: Vec::new(),
+            scratch: Scratch::new(),
+        })
+    }
+
+    pub(crate) fn without_gradient(&self) -> Vec<String> {
+        self.buckets.without_gradient()
+    }
+
+    /// Does one step.
+    ///
+    /// # Collective
+    /// Every rank, with the same batch.
+    pub(crate) fn step(&mut self, data: &dyn Dataset, batch: &Batch<'_>) -> Result<Done, TrainError> {
+        let before = self.comm.stats().exposed;
+        let context = self.context(batch);
+        let needs = self.methods.policy.needs(&context);
+        if needs.chunks == Chunks::Samples || needs.projections {
+            let what =
+                if needs.projections { "projections on the mean gradient" } else { "per-sample gradients" };
+            return Err(TrainError::Statistics { policy: self.methods.policy.name(), what });
+        }
+        let measure = needs.chunks == Chunks::Ranks;
+        let mut data_time = Duration::ZERO;
+        let (flat, sums, hits_and_stop, moments) = match self.tree {
+            None => self.fast(data, batch, measure, &mut data_time)?,
+            Some(tree) => self.reproducible(data, batch, measure, tree, &mut data_time)?,
+        };
+        let stop = hits_and_stop[1] > 0.0;
+        let start = self.now();
+        let block = sums.clone().zip(moments).map(|(sums, moments)| sums.block(&moments));
+        let finite = block.loss.is_finite() && block.nonfinite == 0 && block.n.is_finite();
+        let lr = self.methods.lr
+            * self.methods.schedule.factor(Progress { samples: batch.before, total: batch.total });
+        if finite {
+            let grad_scale = match self.config.clip_norm {
+                Some(max) => phalanx_optim::clip_by_global_norm(block.n, max),
+                None => 1.0,
+            };
+            self.updates += 1;
+            let update = UpdateStep {
+                step: self.updates,
+                samples: batch.before,
+                lr,
+                grad_scale,
+                grad_norm_sq: block.n,
+                grad_norm_l1: block.norm_l1,
+            };
+            let backend = self.graph.backend().clone();
+            self.methods.over_time.update(&backend, &update, self.graph.params_mut(), &flat)?;
+        }
+        self.flat = Some(flat);
+        self.record(Phase::Optimizer, batch.step, start);
+        if !finite && self.config.on_nonfinite == OnNonFinite::Stop {
+            return Err(self.culprit(data, batch)?);
+        }
+        let mut decision = None;
+        if finite && needs.chunks != Chunks::None {
+            decision = Some(self.methods.policy.decide(&block, &context)?);
+        }
+        Ok(Done {
+            samples: batch.indices.len() as u64,
+            loss: block.loss,
+            lr,
+            grad_norm: block.n.sqrt(),
+            grad_norm_l1: block.norm_l1,
+            skipped: !finite,
+            stop,
+            exposed: self.comm.stats().exposed.saturating_sub(before),
+            data: data_time,
+            decision,
+        })
+    }
+
+    fn context(&self, batch: &Batch<'_>) -> BatchContext {
+        BatchContext {
+            step: batch.step,
+            samples: batch.before,
+            total: batch.total,
+            batch: batch.indices.len() as u64,
+            max_batch: u64::MAX,
+            ranks: self.comm.size().get() as u64,
+            lr: self.methods.lr,
+        }
+    }
+
+    fn now(&self) -> u64 {
+        self.lane.as_ref().map_or(0, Lane::now)
+    }
+
+    fn record(&mut self, phase: Phase, step: u64, start: u64) {
+        if let Some(lane) = &mut self.lane {
+            lane.record(phase, step, start);
+        }
+    }
+
+    /// The tiles of a share of `len` samples: micro-batches, each cut into tiles.
+    fn cut(&self, len: usize) -> impl Iterator<Item = Range<usize>> + Clone + use<B> {
+        let micro = match self.config.micro_batch {
+            0 => len.max(1),
+            samples => samples,
+        };
+        let tile = self.plan.tile;
+        tiles(len, micro).flat_map(move |micro| {
+            tiles(micro.len(), tile).map(move |t| t.start + micro.start..t.end + micro.start)
+        })
+    }
+
+    /// Forward and backward pass over one tile; returns the sum of the losses and the hits.
+    fn pass(
+        &mut self,
+        data: &dyn Dataset,
+        batch: &Batch<'_>,
+        tile: Range<usize>,
+        data_time: &mut Duration,
+    ) -> Result<(f64, usize), TrainError> {
+        let (began, start) = (Instant::now(), self.now());
+        data.fill(&batch.indices[tile.clone()], &mut self.data);
+        *data_time += began.elapsed();
+        self.record(Phase::Data, batch.step, start);
+        let start = self.now();
+        self.graph.reset(Mode::Train, batch.step, tile.start as u64);
+        let held = Tile {
+            features: self.data.features(),
+            tokens: self.data.tokens(),
+            labels: self.data.labels(),
+            samples: tile.len(),
+        };
+        let (loss, hits) = losses(self.net, &self.graph, &self.task, &held)?;
+        self.rows.resize(loss.shape().len(), 0.0);
+        loss.read(&mut self.rows);
+        let sum: f64 = self.rows.iter().map(|l| f64::from(*l)).sum();
+        if let Some(lane) = &mut self.lane {
+            lane.record(Phase::Forward, batch.step, start);
+        }
+        let start = self.now();
+        let labels = batch.indices.len() * self.task.labels_per_sample();
+        #[expect(clippy::cast_precision_loss, reason = "batches are far below 2^52")]
+        let seed = 1.0 / labels as f64;
+        self.graph.backward(loss, seed, &mut self.buckets)?;
+        self.record(Phase::Backward, batch.step, start);
+        #[expect(clippy::cast_precision_loss, reason = "contexts are far below 2^52")]
+        Ok((sum / self.task.labels_per_sample() as f64, hits))
+    }
+
+    /// The gradient of a range of the batch, into `flat`.
+    fn gradient(
+        &mut self,
+        data: &dyn Dataset,
+        batch: &Batch<'_>,
+        range: &Range<usize>,
+        flat: Region<f32>,
+        how: (Launch, bool),
+        data_time: &mut Duration,
+    ) -> Result<(Region<f32>, f64, usize), TrainError> {
+        let (launch, measure) = how;
+        self.buckets.begin(flat, measure);
+        let (mut loss, mut hits) = (0.0, 0);
+        let mut cut = self.cut(range.len()).peekable();
+        if cut.peek().is_none() {
+            self.buckets.set_launch(launch);
+        }
+        while let Some(tile) = cut.next() {
+            if cut.peek().is_none() {
+                self.buckets.set_launch(launch);
+            }
+            let tile = range.start + tile.start..range.start + tile.end;
+            let (l, h) = self.pass(data, batch, tile, data_time)?;
+            loss += l;
+            hits += h;
+        }
+        let start = self.now();
+        let flat = self.buckets.finish(batch.step, self.lane.as_mut())?;
+        self.record(Phase::Wait, batch.step, start);
+        Ok((flat, loss, hits))
+    }
+
+    fn take_flat(&mut self) -> Result<Region<f32>, TrainError> {
+        match self.flat.take() {
+            Some(flat) => Ok(flat),
+            None => Ok(self.comm.alloc(self.plan.params.grad_len())?),
+        }
+    }
+
+    /// The chunk sums of a part of the batch: `local` are of `samples / batch` times the chunk's mean gradient.
+    #[expect(clippy::cast_precision_loss, reason = "batches are far below 2^52")]
+    fn chunk(batch: &Batch<'_>, samples: usize, loss: f64, local: Option<Moments>) -> ChunkSums {
+        let mut sums = ChunkSums::default();
+        let mut moments = local.unwrap_or_default();
+        if samples > 0 {
+            let weight = samples as f64 / batch.indices.len() as f64;
+            moments.sum_sq /= weight * weight;
+            sums.add(samples as u64, &moments, loss);
+        }
+        sums
+    }
+
+    /// Each rank sums its share; buckets leave while the backward pass runs.
+    #[expect(
+        clippy::type_complexity,
+        reason = "the four results of a reduction, named where they are taken apart"
+    )]
+    fn fast(
+        &mut self,
+        data: &dyn Dataset,
+        batch: &Batch<'_>,
+        measure: bool,
+        data_time: &mut Duration,
+    ) -> Result<(Region<f32>, Agreed<ChunkSums>, Agreed2, Agreed<Moments>), TrainError> {
+        let (rank, size) = (self.comm.rank().index(), self.comm.size().get());
+        let range = shard_range(batch.indices.len(), rank, size);
+        let flat = self.take_flat()?;
+        let mean = self.methods.over_ranks.is_mean();
+        let launch = if mean { Launch::Reduce } else { Launch::Hold };
+        let (mut flat, loss, hits) =
+            self.gradient(data, batch, &range, flat, (launch, measure), data_time)?;
+        let start = self.now();
+        if !mean {
+            self.aggregate(batch, &range, &mut flat)?;
+        }
+        let local = measure.then(|| self.buckets.local());
+        // Each rank looks at its part of the reduced gradient, in blocks as `moments` sums them.
+        let part = shard_range(flat.len().div_ceil(BLOCK), rank, size);
+        let part = part.start * BLOCK..(part.end * BLOCK).min(flat.len());
+        let m = self.graph.backend().moments(&flat[part.start.min(part.end)..part.end]);
+        let mut packed = [0.0; PACKED];
+        packed[..ChunkSums::LEN].copy_from_slice(&Self::chunk(batch, range.len(), loss, local).pack());
+        #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
+        packed[ChunkSums::LEN..].copy_from_slice(&[
+            hits as f64,
+            f64::from(u8::from(batch.stop)),
+            m.sum_sq,
+            m.sum_abs,
+            m.nonfinite as f64,
+        ]);
+        let agreed = agree_sum(&*self.comm, &packed)?;
+        self.record(Phase::Wait, batch.step, start);
+        let extra = [agreed[ChunkSums::LEN], agreed[ChunkSums::LEN + 1]];
+        let sums = agreed.clone().map(|p| ChunkSums::unpack(&p[..ChunkSums::LEN]));
+        let moments = agreed.map(|p| unpack_moments(&p[ChunkSums::LEN + 2..]));
+        Ok((flat, sums, extra, moments))
+    }
+
+    /// A rule other than the mean: every rank sees all gradients.
+    fn aggregate(
+        &mut self,
+        batch: &Batch<'_>,
+        range: &Range<usize>,
+        flat: &mut Region<f32>,
+    ) -> Result<(), TrainError> {
+        let (size, d) = (self.comm.size().get(), flat.len());
+        // The buffer holds the share's part of the batch's mean; rules compare the ranks' own means.
+        #[expect(clippy::cast_precision_loss, reason = "batches are far below 2^52")]
+        let scale = batch.indices.len() as f64 / range.len().max(1) as f64;
+        #[expect(clippy::cast_possible_truncation, reason = "a ratio of small whole numbers")]
+        flat.iter_mut().for_each(|g| *g *= scale as f32);
+        self.gathered.resize(size * d, 0.0);
+        self.comm.all_gather_into(flat, &vec![d; size], &mut self.gathered)?;
+        let rows = self.gathered.chunks_exact(d).collect();
+        let samples = (0..size).map(|r| shard_range(batch.indices.len(), r, size).len() as u64).collect();
+        let set = RankRows { backend: self.graph.backend().clone(), rows, samples };
+        Ok(self.methods.over_ranks.reduce(batch.step, &set, flat, &mut self.scratch)?)
+    }
+
+    /// Shard by shard in a fixed tree.
+    #[expect(clippy::type_complexity, reason = "as fast")]
+    fn reproducible(
+        &mut self,
+        data: &dyn Dataset,
+        batch: &Batch<'_>,
+        measure: bool,
+        tree: ShardTree,
+        data_time: &mut Duration,
+    ) -> Result<(Region<f32>, Agreed<ChunkSums>, Agreed2, Agreed<Moments>), TrainError> {
+        let shards = tree.shards_of(self.comm.rank(), self.comm.size());
+        let mut accumulator = match self.accumulator.take() {
+            Some(accumulator) => accumulator,
+            None => TreeAccumulator::new(tree, shards.clone()),
+        };
+        if let Some(flat) = self.flat.take() {
+            accumulator.recycle(flat);
+        }
+        let mut own = std::mem::take(&mut self.shard_sums);
+        own.clear();
+        for shard in shards {
+            let range = shard_range(batch.indices.len(), shard, tree.shards());
+            let leaf = match accumulator.spare() {
+                Some(leaf) => leaf,
+                None => self.comm.alloc(self.plan.params.grad_len())?,
+            };
+            let (leaf, loss, hits) =
+                self.gradient(data, batch, &range, leaf, (Launch::Hold, false), data_time)?;
+            let local = measure.then(|| self.graph.backend().moments(&leaf));
+            own.extend(Self::chunk(batch, range.len(), loss, local).pack());
+            #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
+            own.push(hits as f64);
+            accumulator.push(leaf);
+        }
+        let start = self.now();
+        let nodes = accumulator.finish();
+        let mut nodes = self.comm.start_tree_reduce(tree, nodes)?.wait()?.into_iter();
+        let flat = match nodes.next() {
+            Some((_, flat)) => flat,
+            None => self.comm.alloc(self.plan.params.grad_len())?,
+        };
+        nodes.for_each(|(_, spare)| accumulator.recycle(spare));
+        let sums = tree_all_reduce_f64(&*self.comm, tree, &own, ChunkSums::LEN + 1)?;
+        let m = self.graph.backend().moments(&flat);
+        #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
+        let held = [m.sum_sq, m.sum_abs, m.nonfinite as f64, f64::from(u8::from(batch.stop))];
+        // The same numbers on every rank already, but for the request to stop.
+        let held = agree_max(&*self.comm, &held)?;
+        self.record(Phase::Wait, batch.step, start);
+        self.accumulator = Some(accumulator);
+        self.shard_sums = own;
+        let extra = [sums[ChunkSums::LEN], held[3]];
+        let sums = sums.map(|p| ChunkSums::unpack(&p[..ChunkSums::LEN]));
+        Ok((flat, sums, extra, held.map(|p| unpack_moments(&p))))
+    }
+
+    /// Which rank, and which parameter, gave a number that is not finite: each looks at its own share again.
+    fn culprit(&mut self, data: &dyn Dataset, batch: &Batch<'_>) -> Result<TrainError, TrainError> {
+        let range = shard_range(batch.indices.len(), self.comm.rank().index(), self.comm.size().get());
+        let flat = self.take_flat()?;
+        let mut time = Duration::ZERO;
+        let (flat, loss, _) = self.gradient(data, batch, &range, flat, (Launch::Hold, false), &mut time)?;
+        let guilty = if loss.is_finite() {
+            let params = self.plan.params.iter().filter(|(_, spec, _)| spec.trainable);
+            let found = params.into_iter().find(|(_, _, span)| {
+                flat[span.offset..span.offset + span.len].iter().any(|g| !g.is_finite())
+            });
+            found.map(|(_, spec, _)| spec.name.clone())
+        } else {
+            Some(String::new())
+        };
+        self.flat = Some(flat);
+        // A byte before the name tells "the loss" from "nothing".
+        let message = guilty.map_or_else(Vec::new, |name| [b"!", name.as_bytes()].concat());
+        let all = self.comm.all_gather_bytes(&message)?;
+        let found =
+            all.iter().enumerate().find_map(|(rank, m)| m.strip_prefix(b"!").map(|name| (rank, name)));
+        let parameter = found
+            .and_then(|(_, name)| (!name.is_empty()).then(|| String::from_utf8_lossy(name).into_owned()));
+        Ok(TrainError::NonFinite { step: batch.step, rank: found.map(|(rank, _)| rank), parameter })
+    }
+}
+
+/// Hits, and how many ranks ask for a stop.
+type Agreed2 = [f64; 2];
+
+const BLOCK: usize = 4096;
+const PACKED: usize = ChunkSums::LEN + 5;
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a count that was summed as a float"
+)]
+fn unpack_moments(packed: &[f64]) -> Moments {
+    Moments { sum_sq: packed[0], sum_abs: packed[1], nonfinite: packed[2] as u64 }
+}
