@@ -1,0 +1,93 @@
+//! The commands: thin, each asks the engine and prints its answer.
+
+mod config;
+mod data;
+mod eval;
+mod inspect;
+mod train;
+
+use std::io::Write;
+use std::path::Path;
+
+use clap::CommandFactory as _;
+use phalanx_train::rundir::RunPaths;
+
+use crate::cli::{ChangeArgs, Cli, Command, HardwareArgs, RunArgs};
+use crate::engine;
+use crate::exit::Exit;
+use crate::report;
+use crate::runfile::{RawRun, Registered, Run, RunFileError};
+use crate::ui::Ui;
+use crate::usage::UsageError;
+use std::sync::Arc;
+
+/// What every command is given.
+pub(crate) struct Context<'a> {
+    pub(crate) registered: &'a Registered,
+    pub(crate) ui: &'a Arc<dyn Ui>,
+    pub(crate) out: &'a mut dyn Write,
+    pub(crate) is_quiet: bool,
+}
+
+/// Runs a command to its end.
+pub(crate) fn run(command: &Command, context: &mut Context<'_>) -> anyhow::Result<Exit> {
+    match command {
+        Command::Train(args) => return train::train(args, context),
+        Command::Eval(args) => eval::eval(args, context)?,
+        Command::Data(command) => data::data(command, context)?,
+        Command::Inspect { path } => inspect::inspect(path, context.out)?,
+        Command::Config(command) => config::config(command, context)?,
+        Command::Report { runs, output } => {
+            let written = report::write(runs, output)?;
+            for note in &written.notes {
+                context.ui.note(note);
+            }
+            writeln!(context.out, "{}: {} bytes", output.display(), written.bytes)?;
+        }
+        Command::Completions { shell } => {
+            // clap_complete panics on a pipe that is closed; a buffer never is
+            let mut script = Vec::new();
+            clap_complete::generate(*shell, &mut Cli::command(), "phalanx", &mut script);
+            context.out.write_all(&script)?;
+        }
+        Command::BenchStep { run, steps, hardware } => bench_step(run, *steps, *hardware, context)?,
+    }
+    Ok(Exit::Done)
+}
+
+/// Reads a run file with its changes, as meant.
+fn read_run(args: &RunArgs, registered: &Registered) -> Result<Run, RunFileError> {
+    read_changed(&args.file, &args.changes)?.resolve(registered)
+}
+
+fn read_changed(file: &Path, changes: &ChangeArgs) -> Result<RawRun, RunFileError> {
+    let mut raw = RawRun::read(file)?;
+    changes.set.iter().try_for_each(|assignment| raw.set(assignment))?;
+    Ok(raw)
+}
+
+/// The files of an earlier run.
+fn open_run(dir: &Path) -> Result<RunPaths, UsageError> {
+    let paths = RunPaths::new(dir);
+    match paths.run_file().is_file() {
+        true => Ok(paths),
+        false => Err(UsageError::NotARun { dir: dir.to_owned() }),
+    }
+}
+
+/// Writes names and values, the values in one column.
+fn write_rows(out: &mut dyn Write, rows: &[(&str, String)]) -> std::io::Result<()> {
+    let width = rows.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
+    rows.iter().try_for_each(|(name, value)| writeln!(out, "{name:<width$}  {value}"))
+}
+
+fn bench_step(
+    run: &RunArgs,
+    steps: u64,
+    hardware: HardwareArgs,
+    context: &mut Context<'_>,
+) -> anyhow::Result<()> {
+    let run = read_run(run, context.registered)?;
+    let times = engine::bench_step(&run, steps, hardware.into())?;
+    Ok(writeln!(context.out, "{}", serde_json::to_string(&times)?)?)
+}

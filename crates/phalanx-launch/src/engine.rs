@@ -1,0 +1,446 @@
+//! The bridge from the command line to the engine: what commands ask of it, and what it answers.
+//!
+//! Commands name no part of the engine but this module.
+
+mod job;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use anyhow::Context as _;
+
+use phalanx_data::fetch::{self, FetchError, FetchOptions, Fetched, Origin};
+use phalanx_data::{CsvOptions, IdxOptions, Splits, TestPart, TextOptions};
+use phalanx_train::checkpoint::{Checkpoints, Keep};
+use phalanx_train::events::{self, EvalDone, StepDone};
+use phalanx_train::rundir::{RunDir, RunPaths};
+use phalanx_train::storage::Disk;
+use phalanx_train::{Failure, Files, Summary, Watch};
+
+use self::job::Parts;
+use crate::datasets;
+use crate::exit::{Exit, WithExit};
+use crate::runfile::{Bytes, Column, Rule, Run, Source, Stop};
+use crate::stop::StopRequest;
+use crate::ui::{Evaluated, Progress, Ui};
+
+/// On what the engine computes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Hardware {
+    /// The device of the tensors.
+    pub device: Device,
+    /// Vector instructions of the CPU kernels.
+    pub cpu: Cpu,
+}
+
+/// The device of the tensors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+#[non_exhaustive]
+pub enum Device {
+    /// The CPU.
+    Cpu,
+}
+
+/// Vector instructions of the CPU kernels. The width of vectors decides the last bits of sums.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+#[non_exhaustive]
+pub enum Cpu {
+    /// The widest that this CPU has.
+    Auto,
+    /// AVX-512.
+    Avx512,
+    /// AVX2 with FMA.
+    Avx2,
+    /// None beyond the target's own.
+    Portable,
+}
+
+/// What a training run is told besides its run file.
+#[derive(Debug, Clone)]
+pub struct TrainOptions {
+    /// Whether to go on from the last good checkpoint of the run's directory.
+    pub is_resumed: bool,
+    /// On what to compute.
+    pub hardware: Hardware,
+    /// Asked for between steps.
+    pub stop: StopRequest,
+}
+
+/// What a run would do, without a step done.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PlanReport {
+    /// Parameters of the model.
+    pub parameters: u64,
+    /// Samples of the training set.
+    pub train_samples: u64,
+    /// Samples of the validation set.
+    pub validation_samples: u64,
+    /// Samples of the test set.
+    pub test_samples: u64,
+    /// Optimizer steps of the run, if the batch is constant.
+    pub steps: Option<u64>,
+    /// What memory the job takes, by use.
+    pub memory: Vec<(&'static str, Bytes)>,
+    /// Gradient buckets in the order in which they leave: first and last parameter, and size.
+    pub buckets: Vec<(String, String, Bytes)>,
+}
+
+/// On which samples a model is scored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Split {
+    /// The test set.
+    Test,
+    /// The samples kept aside from the training set.
+    Validation,
+}
+
+/// Which state of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Which {
+    /// The checkpoint of this step.
+    Step(u64),
+    /// The one of least validation loss.
+    Best,
+    /// The last.
+    Last,
+}
+
+/// How good a model is.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Score {
+    /// Step of the checkpoint that was scored.
+    pub step: u64,
+    /// Samples it was scored on.
+    pub samples: u64,
+    /// Mean loss.
+    pub loss: f64,
+    /// Share that was right, 0 to 1; `None` if the data have no classes.
+    pub accuracy: Option<f64>,
+}
+
+/// One checkpoint of a run.
+#[derive(Debug)]
+pub struct CheckpointHealth {
+    /// Optimizer steps done.
+    pub step: u64,
+    /// Whether it is the best by validation loss.
+    pub is_best: bool,
+    /// Why it cannot be used; `None` if it is whole.
+    pub fault: Option<anyhow::Error>,
+}
+
+/// How fast steps are, and what they take.
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+pub struct StepTimes {
+    /// Samples a second of the median step, over all ranks.
+    pub samples_per_second: f64,
+    /// Samples a second of the fastest half second.
+    pub calm_samples_per_second: f64,
+    /// Seconds of the median step.
+    pub step_seconds: f64,
+    /// Share of the time that communication took and nothing hid.
+    pub exposed_share: f64,
+    /// Peak memory of the process.
+    pub peak_rss_bytes: Option<u64>,
+    /// Bytes that a rank's arena took.
+    pub arena_bytes: u64,
+    /// Bytes that the plan said it would.
+    pub arena_predicted_bytes: u64,
+    /// Loss of the last step.
+    pub train_loss: Option<f64>,
+}
+
+/// Trains in `dir`, which holds the resolved run file. A run that was stopped on request says so in
+/// its summary.
+///
+/// # Errors
+/// Whatever ends the run; a lost rank as [`WithExit`] of
+/// [`Exit::RankLost`].
+pub fn train(run: &Run, dir: &RunDir, options: &TrainOptions, ui: &Arc<dyn Ui>) -> anyhow::Result<Summary> {
+    let parts = job::parts(run, options.hardware)?;
+    let (paths, at) = (dir.paths().clone(), Arc::new(AtomicU64::new(0)));
+    remove_old(&paths.failure())?;
+    let files = Files {
+        paths: paths.clone(),
+        run_file: run.to_toml(),
+        keep: Keep { last: run.checkpoint.keep, best: true },
+        tensorboard: run.output.tensorboard,
+        trace: run.output.trace,
+        resume: options.is_resumed,
+    };
+    let stop = options.stop.clone();
+    let stop: Arc<dyn Fn() -> bool + Send + Sync> = Arc::new(move || stop.is_made());
+    match job::launch(run, parts, Some(files), watcher(ui), Some(stop), Arc::clone(&at))? {
+        Ok(outcome) => Ok(outcome.summary),
+        Err(error) => {
+            let (rank, exit) = job::blame(&error);
+            let failure = Failure {
+                rank,
+                host: phalanx_train::host(),
+                step: at.load(Ordering::Relaxed) + 1,
+                phase: "training".to_owned(),
+                operation: None,
+                causes: Failure::chain(&error),
+                exit_code: exit.code(),
+            };
+            // The error itself matters more than that it could not be written down.
+            if let Err(unwritten) = failure.write(&paths.failure()) {
+                tracing::warn!("{} could not be written: {unwritten}", paths.failure().display());
+            }
+            Err(WithExit::new(exit, anyhow::Error::from(error)).into())
+        }
+    }
+}
+
+fn remove_old(file: &Path) -> anyhow::Result<()> {
+    match std::fs::remove_file(file) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("removing {}", file.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The loop's watcher that tells the user interface.
+struct Shown(Arc<dyn Ui>);
+
+fn watcher(ui: &Arc<dyn Ui>) -> Arc<dyn Watch> {
+    Arc::new(Shown(Arc::clone(ui)))
+}
+
+impl Watch for Shown {
+    fn step(&self, done: &StepDone, total: u64, accuracy: Option<f64>) {
+        self.0.progress(&Progress {
+            step: done.step,
+            samples: done.samples,
+            total_samples: Some(total),
+            total_steps: None,
+            loss: done.loss,
+            accuracy,
+            samples_per_second: done.samples_per_second,
+            batch: done.batch,
+        });
+    }
+
+    fn evaluated(&self, eval: &EvalDone) {
+        if eval.split == events::Split::Validation {
+            self.0.evaluated(&Evaluated { step: eval.step, loss: eval.loss, accuracy: eval.accuracy });
+        }
+    }
+
+    fn note(&self, text: &str) {
+        self.0.note(text);
+    }
+}
+
+/// Plans a run without a step.
+///
+/// # Errors
+/// When the data cannot be read or the run does not fit them.
+pub fn plan(run: &Run, hardware: Hardware) -> anyhow::Result<PlanReport> {
+    let parts = job::parts(run, hardware)?;
+    let Parts { data, plan, config, .. } = &parts;
+    let floats = |n: usize| Bytes(4 * n as u64 * run.train.ranks as u64);
+    let states = match run.optimizer.rule {
+        Rule::AdamW { .. } => 2,
+        Rule::Sgd { momentum, .. } => usize::from(momentum > 0.0),
+        Rule::AdaGrad { .. } => 1,
+        Rule::AdaGradNorm { .. } => 0,
+    };
+    let name = |id: phalanx_nn::ParamId| plan.params.spec(id).name.clone();
+    let bucket = |b: &phalanx_train::Bucket| {
+        let (first, last) = (b.params.first().map(|id| name(*id)), b.params.last().map(|id| name(*id)));
+        (first.unwrap_or_default(), last.unwrap_or_default(), Bytes(4 * b.range.len() as u64))
+    };
+    let samples = run.total_samples(data.train.len() as u64);
+    let steps = match run.train.stop {
+        Stop::Steps(steps) => Some(steps),
+        Stop::Epochs(epochs) => {
+            let len = data.train.len() as u64;
+            let whole = if config.drop_last { len / config.batch } else { len.div_ceil(config.batch) };
+            Some(epochs * whole)
+        }
+        Stop::Samples(_) => samples.map(|samples| samples.div_ceil(config.batch)),
+    };
+    Ok(PlanReport {
+        parameters: plan.params.count() as u64,
+        train_samples: data.train.len() as u64,
+        validation_samples: data.validation.as_ref().map_or(0, |part| part.len() as u64),
+        test_samples: data.test.len() as u64,
+        steps,
+        memory: vec![
+            ("parameters", floats(plan.params.flat_len())),
+            ("gradients", floats(plan.params.grad_len())),
+            ("optimizer", floats(states * plan.params.grad_len())),
+            ("arena", Bytes(plan.arena_bytes as u64 * run.train.ranks as u64)),
+        ],
+        buckets: plan.buckets.iter().map(bucket).collect(),
+    })
+}
+
+/// Scores a state of a run.
+///
+/// # Errors
+/// When the checkpoint or the data cannot be read.
+pub fn evaluate(
+    run: &Run,
+    paths: &RunPaths,
+    split: Split,
+    which: Which,
+    hardware: Hardware,
+) -> anyhow::Result<Score> {
+    let parts = job::parts(run, hardware)?;
+    let store = Checkpoints::new(paths.checkpoints(), Keep::default(), Arc::new(Disk));
+    let held = match which {
+        Which::Step(step) => store.load(step)?,
+        Which::Last => store.latest_good()?.checkpoint,
+        Which::Best => {
+            let best = store.best()?.context("the run has no best checkpoint: it has no validation set")?;
+            store.load(best.step)?
+        }
+    };
+    let data = match split {
+        Split::Test => Arc::clone(&parts.data.test),
+        Split::Validation => {
+            parts.data.validation.clone().context("the run keeps no samples for validation")?
+        }
+    };
+    let score = phalanx_train::score_checkpoint(
+        phalanx_tensor::Cpu::<f32>::new(),
+        &parts.plan,
+        &*parts.net,
+        &parts.task,
+        &held,
+        &*data,
+    )?;
+    let accuracy = Some(score.accuracy);
+    Ok(Score { step: held.meta.step, samples: score.samples, loss: score.loss, accuracy })
+}
+
+/// Looks at every checkpoint of a run, oldest first.
+///
+/// # Errors
+/// When the directory cannot be read; a checkpoint that cannot be is a fault of its own.
+pub fn checkpoints(paths: &RunPaths) -> anyhow::Result<Vec<CheckpointHealth>> {
+    let checkpoints = Checkpoints::new(paths.checkpoints(), Keep::default(), Arc::new(Disk));
+    let best = checkpoints.best()?.map(|best| best.step);
+    let health = |step| CheckpointHealth {
+        step,
+        is_best: best == Some(step),
+        fault: checkpoints.load(step).err().map(Into::into),
+    };
+    Ok(checkpoints.steps()?.into_iter().map(health).collect())
+}
+
+/// Brings a data set to `dir`, from `mirror` if one is given.
+///
+/// # Errors
+/// When it cannot be had, or is not what it should be.
+pub fn fetch(name: &str, dir: &Path, mirror: Option<&str>, ui: &dyn Ui) -> anyhow::Result<Fetched> {
+    let options = FetchOptions { mirror: mirror.map(str::to_owned), ..FetchOptions::new(dir) };
+    let mut progress = |now: fetch::Progress<'_>| ui.transferred(now.file, now.done, now.total);
+    let fetched = fetch::fetch(name, &options, &mut progress);
+    ui.finished();
+    match fetched {
+        Err(error @ FetchError::UnknownSet { .. }) => Err(WithExit::new(Exit::BadInput, error.into()).into()),
+        fetched => Ok(fetched?),
+    }
+}
+
+/// Where a data set came from, in words.
+#[must_use]
+pub fn origin(origin: &Origin) -> String {
+    match origin {
+        Origin::Present => "here already".to_owned(),
+        Origin::Installed(path) => path.display().to_string(),
+        Origin::Downloaded(url) => url.clone(),
+        _ => "elsewhere".to_owned(),
+    }
+}
+
+/// Reads the data of a run and keeps its share for validation aside.
+///
+/// # Errors
+/// When the data are not there or cannot be read.
+pub fn open_data(run: &Run) -> anyhow::Result<Splits> {
+    let place = datasets::locate(&run.data.source)?.unwrap_or_default();
+    let source = match &run.data.source {
+        Source::Digits {} => phalanx_data::Source::Digits,
+        Source::Idx { mean, std, .. } => {
+            let mut options = IdxOptions::in_folder(&place)?;
+            (options.mean, options.std) = (mean.map(narrow), std.map(narrow));
+            phalanx_data::Source::Idx(options)
+        }
+        Source::Csv { test, split, label, header, .. } => {
+            let mut options = CsvOptions::new(place);
+            (options.header, options.seed) = (*header, run.seed);
+            options.label = match label.clone() {
+                None => phalanx_data::Column::Last,
+                Some(Column::Name(name)) => phalanx_data::Column::Named(name),
+                Some(Column::Index(idx)) => phalanx_data::Column::At(idx),
+            };
+            options.test = match test {
+                Some(file) => TestPart::File(file.into()),
+                None => TestPart::Share(1.0 - split),
+            };
+            phalanx_data::Source::Csv(options)
+        }
+        Source::Text { split, .. } => {
+            let mut options = TextOptions::new(place);
+            options.test = 1.0 - split;
+            options.context = run.context().unwrap_or(options.context);
+            phalanx_data::Source::Text(options)
+        }
+    };
+    Ok(source.open()?.hold_out(run.data.validation, run.seed)?)
+}
+
+/// Reads the data of a run and tells their facts, a name and a value each.
+///
+/// # Errors
+/// As [`open_data`].
+pub fn describe_data(run: &Run) -> anyhow::Result<Vec<(&'static str, String)>> {
+    let splits = open_data(run)?;
+    let kind = splits.train.kind();
+    let validation = splits.validation.as_ref().map_or(0, |part| part.len());
+    Ok(vec![
+        ("training samples", splits.train.len().to_string()),
+        ("validation samples", validation.to_string()),
+        ("test samples", splits.test.len().to_string()),
+        ("inputs of a sample", kind.inputs_per_sample().to_string()),
+        ("labels of a sample", kind.labels_per_sample().to_string()),
+        ("classes", kind.outputs().to_string()),
+    ])
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "pixels are f32")]
+fn narrow(value: f64) -> f32 {
+    value as f32
+}
+
+/// Times steps of a run on made-up weights.
+///
+/// # Errors
+/// As [`train`].
+pub fn bench_step(run: &Run, steps: u64, hardware: Hardware) -> anyhow::Result<StepTimes> {
+    let mut run = run.clone();
+    run.train.stop = Stop::Steps(steps);
+    (run.train.eval_every_steps, run.train.log_every_steps) = (0, u64::MAX);
+    let parts = job::parts(&run, hardware)?;
+    let predicted = parts.plan.arena_bytes;
+    let ui: Arc<dyn Ui> = Arc::new(crate::ui::Silent);
+    let outcome = job::launch(&run, parts, None, watcher(&ui), None, Arc::default())??;
+    let batch = run.train.batch as f64;
+    let summary = &outcome.summary;
+    Ok(StepTimes {
+        samples_per_second: batch / outcome.median_step_seconds,
+        calm_samples_per_second: batch / outcome.calm_step_seconds,
+        step_seconds: outcome.median_step_seconds,
+        exposed_share: summary.exposed_comm_share,
+        peak_rss_bytes: summary.peak_rss_bytes,
+        arena_bytes: outcome.arena_bytes as u64,
+        arena_predicted_bytes: predicted as u64,
+        train_loss: summary.train_loss,
+    })
+}

@@ -1,0 +1,245 @@
+//! From a run file to a job of the training loop.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use phalanx_batch::PolicyConfig;
+use phalanx_comm::{Options, RankFailure, WorldError, WorldSize, run_ranks};
+use phalanx_data::{Splits, shard_range};
+use phalanx_grad::Mean;
+use phalanx_nn::models::{ConfigValue, ModelConfig};
+use phalanx_nn::{AnyNet, Net, ParamBuilder, Params, Registry, Task};
+use phalanx_optim::{
+    AdaGradConfig, AdaGradNormConfig, AdamWConfig, Constant, Cosine, LinearDecay, OptimizerConfig,
+    ScheduleConfig, SgdConfig,
+};
+use phalanx_tensor::{Cpu, CpuLevel};
+use phalanx_train::{
+    Files, Job, Limit, Methods, OnNonFinite, Outcome, Plan, Reduction, TrainConfig, TrainError, Watch, check,
+    never_stop, run_rank, task_of,
+};
+
+use super::{Hardware, open_data};
+use crate::exit::{Exit, WithExit};
+use crate::runfile::{self, BatchPolicy, Model, Rule, Run, Shape, Stop};
+
+/// What a run works on.
+pub(super) struct Parts {
+    pub(super) data: Splits,
+    pub(super) task: Task,
+    pub(super) net: Arc<dyn AnyNet>,
+    pub(super) params: Params,
+    pub(super) config: TrainConfig,
+    pub(super) plan: Plan,
+}
+
+/// Opens the data, builds the model and plans a step: all that can fail before a rank starts.
+pub(super) fn parts(run: &Run, hardware: Hardware) -> anyhow::Result<Parts> {
+    pin(hardware)?;
+    let data = open_data(run)?;
+    let task = task_of(data.train.kind());
+    let mut builder = ParamBuilder::new();
+    let (kind, sizes) = model(&run.model);
+    let net: Arc<dyn AnyNet> =
+        Arc::from(Registry::default().build(&kind, sizes, &task, &mut builder).map_err(bad_input)?);
+    let params = builder.finish();
+    let config = config(run);
+    check(&config, &data, run.train.ranks).map_err(bad_input)?;
+    let batch = run.train.batch.min(data.train.len());
+    let share = match config.reduction {
+        Reduction::Fast => shard_range(batch, 0, run.train.ranks).len(),
+        Reduction::Reproducible { shards } => shard_range(batch, 0, shards).len(),
+    };
+    let plan = Plan::new(&*net, &params, &task, &config, share).map_err(bad_input)?;
+    Ok(Parts { data, task, net, params, config, plan })
+}
+
+fn bad_input(error: impl std::error::Error + Send + Sync + 'static) -> WithExit {
+    WithExit::new(Exit::BadInput, error.into())
+}
+
+fn pin(hardware: Hardware) -> anyhow::Result<()> {
+    let level = match hardware.cpu {
+        super::Cpu::Auto => return Ok(()),
+        super::Cpu::Avx512 => CpuLevel::Avx512,
+        super::Cpu::Avx2 => CpuLevel::Avx2,
+        super::Cpu::Portable => CpuLevel::Portable,
+    };
+    Ok(level.pin().map_err(bad_input)?)
+}
+
+fn model(model: &Model) -> (String, ModelConfig) {
+    let list = |values: &[usize]| ConfigValue::List(values.iter().map(|v| int(*v)).collect());
+    let size = |value: usize| ConfigValue::Int(int(value));
+    let sizes = ModelConfig::new();
+    match model {
+        Model::Mlp { hidden } => ("mlp".to_owned(), sizes.with("hidden", list(hidden))),
+        Model::LeNet5 {} => ("lenet5".to_owned(), sizes),
+        Model::Cnn { channels, hidden } => {
+            ("cnn".to_owned(), sizes.with("channels", list(channels)).with("hidden", size(*hidden)))
+        }
+        Model::Gpt { layers, width, heads, context, dropout } => {
+            let sizes =
+                sizes.with("layers", size(*layers)).with("width", size(*width)).with("heads", size(*heads));
+            let sizes = sizes.with("context", size(*context)).with("dropout", ConfigValue::Float(*dropout));
+            ("gpt".to_owned(), sizes)
+        }
+        Model::Registered { kind, keys } => {
+            let sizes = keys.iter().fold(sizes, |sizes, (key, value)| sizes.with(key, value_of(value)));
+            (kind.clone(), sizes)
+        }
+    }
+}
+
+fn int(value: usize) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+fn value_of(value: &toml::Value) -> ConfigValue {
+    match value {
+        toml::Value::Integer(v) => ConfigValue::Int(*v),
+        toml::Value::Float(v) => ConfigValue::Float(*v),
+        toml::Value::Boolean(v) => ConfigValue::Bool(*v),
+        toml::Value::Array(values) => {
+            ConfigValue::List(values.iter().filter_map(toml::Value::as_integer).collect())
+        }
+        other => ConfigValue::Text(other.as_str().map_or_else(|| other.to_string(), str::to_owned)),
+    }
+}
+
+fn config(run: &Run) -> TrainConfig {
+    let train = &run.train;
+    TrainConfig {
+        seed: run.seed,
+        batch: train.batch as u64,
+        micro_batch: train.micro_batch,
+        tile: train.tile,
+        limit: match train.stop {
+            Stop::Epochs(n) => Limit::Epochs(n),
+            Stop::Samples(n) => Limit::Samples(n),
+            Stop::Steps(n) => Limit::Steps(n),
+        },
+        reduction: match train.reduction {
+            runfile::Reduction::Fast => Reduction::Fast,
+            runfile::Reduction::Reproducible => Reduction::Reproducible { shards: train.shards },
+        },
+        first_bucket_bytes: usize::try_from(train.first_bucket_bytes.0).unwrap_or(usize::MAX),
+        bucket_bytes: usize::try_from(train.bucket_bytes.0).unwrap_or(usize::MAX),
+        on_nonfinite: match train.on_nonfinite {
+            runfile::OnNonfinite::Stop => OnNonFinite::Stop,
+            runfile::OnNonfinite::Skip => OnNonFinite::Skip,
+        },
+        clip_norm: run.optimizer.clip_norm,
+        eval_every: train.eval_every_steps,
+        log_every: train.log_every_steps.max(1),
+        checkpoint_every: run.checkpoint.every_steps,
+        drop_last: train.drop_last,
+        memory_limit: train.memory_limit.map(|bytes| bytes.0),
+    }
+}
+
+fn optimizer(run: &Run) -> OptimizerConfig {
+    let (lr, weight_decay) = (run.optimizer.lr, run.optimizer.weight_decay);
+    match run.optimizer.rule {
+        Rule::Sgd { momentum, nesterov } => {
+            OptimizerConfig::Sgd(SgdConfig { lr, momentum, nesterov, weight_decay })
+        }
+        Rule::AdamW { beta1, beta2, eps } => {
+            OptimizerConfig::AdamW(AdamWConfig { lr, beta1, beta2, eps, weight_decay })
+        }
+        Rule::AdaGrad { eps } => {
+            OptimizerConfig::AdaGrad(AdaGradConfig { lr, eps, weight_decay, ..AdaGradConfig::default() })
+        }
+        Rule::AdaGradNorm { b0 } => {
+            OptimizerConfig::AdaGradNorm(AdaGradNormConfig { lr, initial_sum: b0 * b0, weight_decay })
+        }
+    }
+}
+
+fn schedule(run: &Run) -> ScheduleConfig {
+    let warmup_samples = run.schedule.warmup_samples;
+    match run.schedule.shape {
+        Shape::Constant {} => ScheduleConfig::Constant(Constant { warmup_samples }),
+        Shape::Linear { final_factor } => {
+            ScheduleConfig::Linear(LinearDecay { warmup_samples, final_factor })
+        }
+        Shape::Cosine { final_factor } => ScheduleConfig::Cosine(Cosine { warmup_samples, final_factor }),
+    }
+}
+
+/// Makes the methods that the run file names, checked once here so that making them cannot fail later.
+fn methods(run: &Run) -> anyhow::Result<impl Fn() -> Methods<Cpu<f32>> + Send + Sync + 'static> {
+    let (optimizer, schedule) = (optimizer(run), schedule(run));
+    optimizer.build::<Cpu<f32>>().map_err(bad_input)?;
+    schedule.build().map_err(bad_input)?;
+    let policy = match run.batch {
+        BatchPolicy::Constant {} => PolicyConfig::from_name("constant").map_err(bad_input)?,
+    };
+    Ok(move || {
+        let (Ok(over_time), Ok(schedule)) = (optimizer.build(), schedule.build()) else {
+            unreachable!("the same configuration was built before")
+        };
+        Methods {
+            over_samples: Box::new(Mean),
+            over_ranks: Box::new(Mean),
+            over_tasks: Box::new(Mean),
+            over_time,
+            lr: optimizer.lr(),
+            schedule,
+            policy: policy.build(),
+        }
+    })
+}
+
+/// Runs on all ranks and returns what rank 0 has to say.
+pub(super) fn launch(
+    run: &Run,
+    parts: Parts,
+    files: Option<Files>,
+    watch: Arc<dyn Watch>,
+    stop: Option<Arc<dyn Fn() -> bool + Send + Sync>>,
+    at: Arc<AtomicU64>,
+) -> anyhow::Result<Result<Outcome, WorldError<TrainError>>> {
+    let net: Arc<dyn Net<Cpu<f32>>> = parts.net;
+    let (model, _) = model(&run.model);
+    let job = Arc::new(Job {
+        name: run.name.clone(),
+        model,
+        config: parts.config,
+        net,
+        task: parts.task,
+        plan: parts.plan,
+        data: parts.data,
+        methods: Box::new(methods(run)?),
+        backend: Cpu::<f32>::new(),
+        files,
+        watch,
+        stop: stop.unwrap_or_else(never_stop),
+        at,
+    });
+    let options =
+        Options { timeout: Duration::from_secs_f64(run.train.timeout_seconds), ..Options::default() };
+    let outcomes = run_ranks(WorldSize(run.train.ranks), &options, move |comm| run_rank(&job, &comm));
+    Ok(outcomes.map(|outcomes| {
+        let Some(outcome) = outcomes.into_iter().flatten().next() else {
+            unreachable!("rank 0 always has an outcome")
+        };
+        outcome
+    }))
+}
+
+/// The rank that failed, and the exit code for it.
+pub(super) fn blame(error: &WorldError<TrainError>) -> (Option<u64>, Exit) {
+    use phalanx_comm::CommError;
+    match error.failure() {
+        RankFailure::Failed { rank, .. } => (Some(rank.index() as u64), Exit::Failed),
+        RankFailure::Comm(CommError::Panicked { rank, .. } | CommError::Left { rank, .. }) => {
+            (Some(rank.index() as u64), Exit::RankLost)
+        }
+        RankFailure::Comm(CommError::Timeout { missing, .. }) => {
+            (missing.first().map(|m| m.rank.index() as u64), Exit::RankLost)
+        }
+        _ => (None, Exit::Failed),
+    }
+}

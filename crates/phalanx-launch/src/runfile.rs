@@ -1,0 +1,47 @@
+//! Run files: what a user writes to describe a training run, read, checked and written back.
+//!
+//! [`RawRun`] is the file as typed, with the place of everything in it; [`Run`] is the run as
+//! meant, with every key resolved. Each key is declared once, in a file of `sections/`; from there
+//! come the fields of [`Run`], the reader and the writer, the list of [`keys`], the suggestions
+//! for mistyped names and `docs/run-file.md`.
+//!
+//! ```
+//! use phalanx_launch::runfile::{RawRun, Registered};
+//!
+//! let text = "name = 'digits'\n[model]\nkind = 'cnn'\n[data]\nkind = 'digits'\n\
+//!             [train]\nepochs = 20\nbtach = 64\n[optimizer]\nlr = 0.05\n";
+//! let error = RawRun::parse("digits.toml", text)?.resolve(&Registered::default()).unwrap_err();
+//! assert_eq!(
+//!     error.to_string(),
+//!     "digits.toml:8:1: train.btach: unknown key, did you mean `train.batch`?\n    \
+//!      8 | btach = 64\n      | ^^^^^"
+//! );
+//! # Ok::<(), phalanx_launch::runfile::RunFileError>(())
+//! ```
+
+mod bytes;
+mod check;
+mod docs;
+mod error;
+mod key;
+mod near;
+mod range;
+mod raw;
+mod reader;
+mod run;
+mod sections;
+mod value;
+
+pub use bytes::{Bytes, ParseBytesError};
+pub use docs::{markdown, table};
+pub use error::{At, Fault, Problem, RunFileError};
+pub use key::{Key, KeyDefault, Resume};
+pub(crate) use near::nearest;
+pub use range::Range;
+pub use raw::RawRun;
+pub use run::{Registered, Run, differences, keys};
+pub use sections::{
+    Aggregation, BatchPolicy, Checkpoint, Column, Data, Model, OnNonfinite, Optimizer, Output, Reduction,
+    Rule, Schedule, Shape, Source, Stop, Train,
+};
+pub use value::Value;

@@ -1,0 +1,89 @@
+//! Whether the values of a run file fit together.
+
+use super::error::{Fault, Problem};
+use super::raw::RawRun;
+use super::run::Parts;
+use super::sections::{Model, Optimizer, Reduction, Rule, Source, Stop, Train};
+
+/// Reports each pair of values that does not fit, as far as they could be read.
+pub(super) fn check(raw: &RawRun, parts: &Parts, problems: &mut Vec<Problem>) {
+    let mut report = |key: &str, fault| problems.push(Problem::new(key, fault).at(raw.at_value(key)));
+    if let Some(head) = &parts.head {
+        check_name(&head.name, &mut report);
+    }
+    if let Some(model) = &parts.model {
+        check_model(model, &mut report);
+    }
+    if let Some(train) = &parts.train {
+        check_train(train, &mut report);
+    }
+    if let Some(Optimizer { rule: Rule::Sgd { momentum, nesterov: true }, .. }) = &parts.optimizer
+        && *momentum <= 0.0
+    {
+        report("optimizer.nesterov", Fault::NesterovWithoutMomentum);
+    }
+    if let (Some(model), Some(data)) = (&parts.model, &parts.data) {
+        check_data_fits(model, &data.source, &mut report);
+    }
+    if let (Some(schedule), Some(Train { stop: Stop::Samples(samples), .. })) =
+        (&parts.schedule, &parts.train)
+        && schedule.warmup_samples > *samples
+    {
+        let fault = Fault::WarmupPastEnd { warmup: schedule.warmup_samples, samples: *samples };
+        report("schedule.warmup_samples", fault);
+    }
+}
+
+/// The name becomes that of a directory.
+fn check_name(name: &str, report: &mut impl FnMut(&str, Fault)) {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    let starts_well = name.starts_with(|c: char| c.is_ascii_alphanumeric());
+    if !starts_well || !name.chars().all(is_plain) || name.len() > 100 {
+        report("name", Fault::Name { got: name.to_owned() });
+    }
+}
+
+fn check_model(model: &Model, report: &mut impl FnMut(&str, Fault)) {
+    if let Model::Gpt { width, heads, .. } = *model
+        && !width.is_multiple_of(heads)
+    {
+        report("model.heads", Fault::HeadsDoNotDivide { heads, width });
+    }
+}
+
+fn check_train(train: &Train, report: &mut impl FnMut(&str, Fault)) {
+    let Train { ranks, batch, shards, .. } = *train;
+    if train.reduction == Reduction::Reproducible && ranks > shards {
+        report("train.ranks", Fault::RanksOverShards { ranks, shards });
+    }
+    if batch < ranks {
+        report("train.batch", Fault::BatchUnderRanks { batch, ranks });
+    }
+}
+
+fn check_data_fits(model: &Model, source: &Source, report: &mut impl FnMut(&str, Fault)) {
+    const IMAGES: &[&str] = &["digits", "idx"];
+    let (model, takes): (&'static str, &[&'static str]) = match model {
+        Model::Mlp { .. } => ("mlp", &["digits", "idx", "csv"]),
+        Model::LeNet5 { .. } => ("lenet5", IMAGES),
+        Model::Cnn { .. } => ("cnn", IMAGES),
+        Model::Gpt { context, .. } => {
+            if let Source::Text { context: Some(got), .. } = *source
+                && got > *context
+            {
+                report("data.context", Fault::ContextOverModel { got, most: *context });
+            }
+            ("gpt", &["text"])
+        }
+        Model::Registered { .. } => return,
+    };
+    let data = match source {
+        Source::Digits { .. } => "digits",
+        Source::Idx { .. } => "idx",
+        Source::Csv { .. } => "csv",
+        Source::Text { .. } => "text",
+    };
+    if !takes.contains(&data) {
+        report("data.kind", Fault::DataUnfit { model, data, takes: takes.to_vec() });
+    }
+}

@@ -1,0 +1,21 @@
+//! The sections of a run file, a file each: here their keys are declared.
+
+mod aggregation;
+mod batch;
+mod checkpoint;
+mod data;
+mod model;
+mod optimizer;
+mod output;
+mod schedule;
+mod train;
+
+pub use aggregation::Aggregation;
+pub use batch::BatchPolicy;
+pub use checkpoint::Checkpoint;
+pub use data::{Column, Data, Source};
+pub use model::Model;
+pub use optimizer::{Optimizer, Rule};
+pub use output::Output;
+pub use schedule::{Schedule, Shape};
+pub use train::{OnNonfinite, Reduction, Stop, Train};

@@ -1,0 +1,84 @@
+//! The last lines of a training run: what it reached, where it lies, and what to do next.
+
+use std::path::Path;
+
+use phalanx_train::Summary;
+
+use super::format;
+
+/// The summary of the run in `dir`.
+#[must_use]
+pub fn summary(summary: &Summary, dir: &Path) -> String {
+    let dir = dir.display();
+    let mut rows = Vec::new();
+    rows.extend(summary.test_accuracy.map(|share| ("test accuracy", format!("{:.2} %", share * 100.0))));
+    rows.extend(summary.test_loss.map(|loss| ("test loss", format!("{loss:.4}"))));
+    let speed = format!("{} samples/s", format::thousands(summary.samples_per_second));
+    rows.push(("speed", format!("{speed} on {} ranks", summary.ranks)));
+    rows.push(("time", format!("{:.1} s", summary.seconds)));
+    rows.push(("steps", format!("{} of {} samples in all", summary.steps, summary.samples)));
+    let missing = &summary.parameters_without_gradient;
+    if !missing.is_empty() {
+        rows.push(("no gradient", missing.join(", ")));
+    }
+    rows.push(("run", dir.to_string()));
+
+    let head = if summary.stopped { "stopped on request" } else { "done" };
+    let mut text = format!("{}: {head}\n", summary.name);
+    for (name, value) in rows {
+        text += &format!("  {name:<14} {value}\n");
+    }
+    let next = match summary.stopped {
+        true => vec![format!("phalanx train --resume {dir}")],
+        false => vec![format!("phalanx eval {dir}"), format!("phalanx report {dir} -o report.html")],
+    };
+    for (idx, command) in next.iter().enumerate() {
+        text += &format!("  {:<14} {command}\n", if idx == 0 { "next" } else { "" });
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::summary;
+    use phalanx_train::Summary;
+    use std::path::Path;
+
+    #[test]
+    fn a_finished_run_names_what_to_do_next() {
+        let run = Summary {
+            name: "digits".to_owned(),
+            test_accuracy: Some(0.975),
+            test_loss: Some(0.08),
+            samples_per_second: 24_000.0,
+            seconds: 1.25,
+            steps: 410,
+            samples: 26_240,
+            ranks: 2,
+            ..Summary::default()
+        };
+        assert_eq!(
+            summary(&run, Path::new("runs/digits")),
+            "\
+digits: done
+  test accuracy  97.50 %
+  test loss      0.0800
+  speed          24.0 k samples/s on 2 ranks
+  time           1.2 s
+  steps          410 of 26240 samples in all
+  run            runs/digits
+  next           phalanx eval runs/digits
+                 phalanx report runs/digits -o report.html
+"
+        );
+    }
+
+    #[test]
+    fn a_stopped_run_says_how_to_go_on() {
+        let run = Summary { name: "gpt".to_owned(), stopped: true, ..Summary::default() };
+        let text = summary(&run, Path::new("runs/gpt"));
+        assert!(text.starts_with("gpt: stopped on request\n"), "{text}");
+        assert!(text.contains("phalanx train --resume runs/gpt"), "{text}");
+        assert!(!text.contains("accuracy"), "{text}");
+    }
+}

@@ -1,0 +1,58 @@
+//! What is wrong with the arguments, the environment or the directories that they name.
+
+use std::path::PathBuf;
+
+/// A request that cannot be met as it was made.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum UsageError {
+    /// Started once a rank by a launcher, without the feature that joins the ranks.
+    #[error(
+        "started by {launcher} with {ranks} ranks, but this phalanx is built without the feature `mpi`: \
+         {ranks} ranks would each train alone; use --ranks {ranks} without {launcher} for ranks as threads"
+    )]
+    UnderLauncher {
+        /// The launcher.
+        launcher: &'static str,
+        /// The ranks that it started.
+        ranks: usize,
+    },
+    /// `--resume` with neither a run file nor a run directory.
+    #[error("--resume needs a run directory, or a run file whose last run is meant")]
+    NothingToResume,
+    /// `train` with neither a run file nor `--resume`.
+    #[error("train needs a run file")]
+    NoRunFile,
+    /// No run of that name.
+    #[error("no run named {name} in {} to resume", runs.display())]
+    NoRunNamed {
+        /// The name.
+        name: String,
+        /// Where it was looked for.
+        runs: PathBuf,
+    },
+    /// A directory without `run.toml`.
+    #[error("{} is no run directory: it has no run.toml", dir.display())]
+    NotARun {
+        /// The directory.
+        dir: PathBuf,
+    },
+    /// A data set that is not on this machine.
+    #[error("data {path:?} not found, looked at {}{}", looked(at), fetch(name.as_deref()))]
+    NoData {
+        /// `data.path` of the run file.
+        path: String,
+        /// The places that were tried.
+        at: Vec<PathBuf>,
+        /// The data set that it names, or nearly names.
+        name: Option<String>,
+    },
+}
+
+fn looked(at: &[PathBuf]) -> String {
+    at.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
+}
+
+fn fetch(name: Option<&str>) -> String {
+    name.map(|name| format!("; `phalanx data fetch {name}` brings {name}")).unwrap_or_default()
+}

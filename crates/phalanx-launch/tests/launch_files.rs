@@ -1,0 +1,52 @@
+//! The run files that come with phalanx.
+
+use std::fs;
+use std::path::Path;
+
+use phalanx_launch::runfile::{Model, RawRun, Registered, Run, Stop, keys};
+
+fn launch(name: &str) -> Run {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../launch").join(name);
+    let raw = RawRun::read(&path).unwrap_or_else(|error| panic!("{error}"));
+    raw.resolve(&Registered::default()).unwrap_or_else(|error| panic!("{error}"))
+}
+
+#[test]
+fn every_run_file_resolves_to_a_run_of_its_name() {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../launch");
+    let files = fs::read_dir(dir).expect("launch/").map(|entry| entry.expect("an entry").path());
+    let names: Vec<String> = files
+        .filter(|path| path.extension().is_some_and(|end| end == "toml"))
+        .map(|path| path.file_name().expect("a name").to_string_lossy().into_owned())
+        .collect();
+    assert!(names.len() >= 6, "{names:?}");
+    for name in names {
+        assert_eq!(format!("{}.toml", launch(&name).name), name);
+    }
+}
+
+#[test]
+fn the_digits_are_as_documented() {
+    let run = launch("digits.toml");
+    assert_eq!(run.model, Model::Cnn { channels: vec![32, 64], hidden: 128 });
+    assert_eq!((run.train.ranks, run.train.batch, run.train.stop), (2, 64, Stop::Epochs(20)));
+    assert_eq!(run.micro_batch(run.train.batch, run.train.ranks), 32);
+    assert_eq!(run.total_samples(1294), Some(25_880));
+}
+
+#[test]
+fn the_transformer_reads_windows_of_its_context() {
+    assert_eq!(launch("gpt.toml").context(), Some(128));
+    assert_eq!(launch("digits.toml").context(), None);
+}
+
+/// The first run file of the documents is the whole of `launch/digits.toml`, key by key.
+#[test]
+fn the_example_of_the_page_resolves_to_the_digits() {
+    let page = phalanx_launch::runfile::markdown();
+    let example =
+        page.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).expect("an example");
+    let run = RawRun::parse("example", example).and_then(|raw| raw.resolve(&Registered::default()));
+    assert_eq!(run.unwrap_or_else(|error| panic!("{error}")), launch("digits.toml"));
+    assert!(keys().len() > 50);
+}

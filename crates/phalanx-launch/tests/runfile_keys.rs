@@ -1,0 +1,97 @@
+//! The list of keys, and the page that is written from it.
+
+use std::fs;
+use std::path::Path;
+
+use phalanx_launch::runfile::{keys, markdown};
+
+/// Run files in the wild hold these: a key may join, none may go or change its name.
+const KEYS: &[&str] = &[
+    "name",
+    "seed",
+    "model.kind",
+    "model.hidden",
+    "model.channels",
+    "model.layers",
+    "model.width",
+    "model.heads",
+    "model.context",
+    "model.dropout",
+    "data.kind",
+    "data.path",
+    "data.mean",
+    "data.std",
+    "data.test",
+    "data.split",
+    "data.label",
+    "data.header",
+    "data.context",
+    "data.validation",
+    "train.epochs",
+    "train.samples",
+    "train.steps",
+    "train.ranks",
+    "train.batch",
+    "train.micro_batch",
+    "train.tile",
+    "train.reduction",
+    "train.shards",
+    "train.first_bucket_bytes",
+    "train.bucket_bytes",
+    "train.timeout_seconds",
+    "train.on_nonfinite",
+    "train.eval_every_steps",
+    "train.log_every_steps",
+    "train.memory_limit",
+    "train.drop_last",
+    "optimizer.kind",
+    "optimizer.momentum",
+    "optimizer.nesterov",
+    "optimizer.beta1",
+    "optimizer.beta2",
+    "optimizer.eps",
+    "optimizer.b0",
+    "optimizer.lr",
+    "optimizer.weight_decay",
+    "optimizer.clip_norm",
+    "schedule.kind",
+    "schedule.final_factor",
+    "schedule.warmup_samples",
+    "batch.policy",
+    "aggregation.rule",
+    "checkpoint.every_steps",
+    "checkpoint.keep",
+    "output.tensorboard",
+    "output.trace",
+];
+
+#[test]
+fn the_list_of_keys_is_pinned() {
+    let mut paths: Vec<String> = Vec::new();
+    for key in keys() {
+        if !paths.contains(&key.path()) {
+            paths.push(key.path());
+        }
+    }
+    assert_eq!(paths, KEYS);
+}
+
+#[test]
+fn every_key_says_what_it_means() {
+    for key in keys() {
+        assert!(key.doc.len() > 5 && key.doc.ends_with('.'), "{}: {:?}", key.path(), key.doc);
+        assert!(!key.need.is_empty(), "{}", key.path());
+    }
+}
+
+/// `UPDATE_DOCS=1` writes the page.
+#[test]
+fn the_page_on_run_files_is_up_to_date() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/run-file.md");
+    let page = markdown();
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        fs::write(&path, &page).expect("docs/ is writable");
+    }
+    let kept = fs::read_to_string(&path).expect("docs/run-file.md");
+    assert!(kept == page, "docs/run-file.md is out of date: run this test with UPDATE_DOCS=1");
+}

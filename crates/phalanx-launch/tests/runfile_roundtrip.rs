@@ -1,0 +1,200 @@
+//! Laws of the reader and writer of run files, on generated files.
+
+use std::collections::BTreeMap;
+
+use phalanx_launch::runfile::{Key, KeyDefault, Range, RawRun, Registered, Run, RunFileError, keys};
+use proptest::prelude::*;
+use toml::Value as Toml;
+
+type Values = BTreeMap<String, Toml>;
+
+/// Values for the keys of one kind of each section; about half of the optional ones are given.
+fn values() -> impl Strategy<Value = Values> {
+    let kinds = (0..5_usize, 0..3_usize, 0..4_usize, 0..3_usize, 0..3_usize);
+    kinds.prop_flat_map(|(model, data, rule, shape, stop)| {
+        let model = ["mlp", "lenet5", "cnn", "gpt", "ours"][model];
+        let data = if model == "gpt" { "text" } else { ["digits", "idx", "csv"][data] };
+        let data = if matches!(model, "cnn" | "lenet5") && data == "csv" { "idx" } else { data };
+        let rule = ["sgd", "adamw", "adagrad", "adagrad-norm"][rule];
+        let shape = ["constant", "linear", "cosine"][shape];
+        let stop = ["epochs", "samples", "steps"][stop];
+        let kinds = [("model", model), ("data", data), ("optimizer", rule), ("schedule", shape)];
+        let kind_of = move |section: &str| kinds.iter().find(|(of, _)| *of == section).map(|(_, kind)| *kind);
+        let fields: Vec<BoxedStrategy<Option<(String, Toml)>>> = keys()
+            .into_iter()
+            .filter(|key| key.kind.is_none() || key.kind == kind_of(key.section))
+            .filter(|key| !["epochs", "samples", "steps"].contains(&key.name) || key.name == stop)
+            .map(|key| {
+                let (path, is_required) = (key.path(), is_always_given(&key) || key.name == stop);
+                let value = match (key.name, kind_of(key.section)) {
+                    ("kind", Some(kind)) => Just(Toml::from(kind)).boxed(),
+                    _ => value(&key),
+                };
+                (any::<bool>(), value)
+                    .prop_map(move |(given, value)| (given || is_required).then(|| (path.clone(), value)))
+                    .boxed()
+            })
+            .collect();
+        let ours = (any::<String>(), any::<f64>(), any::<String>());
+        (fields, ours).prop_map(move |(fields, (key, number, text))| {
+            let mut values: Values = fields.into_iter().flatten().collect();
+            if model == "ours" {
+                let inner = toml::Table::from_iter([(key, Toml::from(text))]);
+                values.insert("model.sizes".to_owned(), Toml::Array(vec![Toml::Table(inner)]));
+                if number.is_finite() {
+                    values.insert("model.depth".to_owned(), Toml::Float(number));
+                }
+            }
+            make_fit(&mut values);
+            values
+        })
+    })
+}
+
+/// The other keys of a section are chosen for its kind.
+fn is_always_given(key: &Key) -> bool {
+    key.default == KeyDefault::Required || key.name == "kind"
+}
+
+/// A value that the key takes, by what it says that it needs.
+fn value(key: &Key) -> BoxedStrategy<Toml> {
+    let need = key.need.as_str();
+    let names: Vec<String> = need.split('"').skip(1).step_by(2).map(str::to_owned).collect();
+    let text = || {
+        if key.path() == "name" { "[a-z0-9][a-zA-Z0-9._-]{0,20}".boxed() } else { any::<String>().boxed() }
+    };
+    if need.starts_with("an integer") {
+        integer(key.range).prop_map(Toml::Integer).boxed()
+    } else if need.starts_with("a number") {
+        number(key.range).prop_map(Toml::Float).boxed()
+    } else if need.starts_with("a list") {
+        proptest::collection::vec(integer(key.range).prop_map(Toml::Integer), 0..4)
+            .prop_map(Toml::Array)
+            .boxed()
+    } else if need.starts_with("a size") {
+        prop_oneof![
+            (4..1_i64 << 40).prop_map(Toml::Integer),
+            (1..999_u32).prop_map(|n| Toml::from(format!("{n}KiB")))
+        ]
+        .boxed()
+    } else if need.starts_with("true") {
+        any::<bool>().prop_map(Toml::Boolean).boxed()
+    } else if need.starts_with('"') {
+        proptest::sample::select(names).prop_map(Toml::String).boxed()
+    } else {
+        text().prop_map(Toml::String).boxed()
+    }
+}
+
+fn integer(range: Range) -> BoxedStrategy<i64> {
+    (0..=i64::MAX).prop_map(move |int| if contains(range, int) { int } else { 1 + int % 900 }).boxed()
+}
+
+#[expect(clippy::cast_precision_loss, reason = "the ranges of integers end far below 2^53")]
+fn contains(range: Range, int: i64) -> bool {
+    range.contains(int as f64)
+}
+
+fn number(range: Range) -> BoxedStrategy<f64> {
+    (any::<f64>(), 0.001..0.999_f64)
+        .prop_map(move |(wide, inner)| if range.contains(wide) { wide } else { inner })
+        .boxed()
+}
+
+/// Values that must fit together are made to.
+fn make_fit(values: &mut Values) {
+    for (key, value) in [
+        ("train.ranks", Toml::from(3)),
+        ("train.batch", Toml::from(7)),
+        ("train.shards", Toml::from(5)),
+        ("model.heads", Toml::from(4)),
+        ("model.width", Toml::from(64)),
+        ("data.context", Toml::from(32)),
+        ("model.context", Toml::from(48)),
+        ("optimizer.momentum", Toml::from(0.5)),
+        ("schedule.warmup_samples", Toml::from(1)),
+    ] {
+        if let Some(slot) = values.get_mut(key) {
+            *slot = value;
+        }
+    }
+    if values.get("optimizer.nesterov") == Some(&Toml::Boolean(true)) {
+        values.insert("optimizer.momentum".to_owned(), Toml::from(0.25));
+    }
+}
+
+fn file(values: &Values) -> String {
+    let mut root = toml::Table::new();
+    for (path, value) in values {
+        match path.split_once('.') {
+            None => root.insert(path.clone(), value.clone()),
+            Some((section, key)) => {
+                let table = root.entry(section).or_insert_with(|| Toml::Table(toml::Table::new()));
+                table.as_table_mut().expect("sections are tables").insert(key.to_owned(), value.clone())
+            }
+        };
+    }
+    root.to_string()
+}
+
+fn resolve(text: &str) -> Result<Run, RunFileError> {
+    RawRun::parse("run.toml", text)?.resolve(&Registered { models: vec!["ours".to_owned()] })
+}
+
+/// A refusal says why, and sends no control characters to the terminal.
+fn told<T>(result: Result<T, RunFileError>) -> Result<(), TestCaseError> {
+    let Err(error) = result else { return Ok(()) };
+    prop_assert!(!error.problems().is_empty());
+    let text = error.to_string();
+    prop_assert!(!text.chars().any(|c| c.is_control() && c != '\n'), "{:?}", text);
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_resolved_file_resolves_to_the_same_run(values in values()) {
+        let run = resolve(&file(&values)).map_err(|error| TestCaseError::fail(error.to_string()))?;
+        let text = run.to_toml();
+        let again = resolve(&text).map_err(|error| TestCaseError::fail(format!("{error}\n{text}")))?;
+        prop_assert_eq!(&again, &run);
+        prop_assert_eq!(again.to_toml(), text);
+        prop_assert_eq!(again.digest(), run.digest());
+    }
+
+    #[test]
+    fn the_resolved_file_holds_every_value_that_was_given(values in values()) {
+        let run = resolve(&file(&values)).map_err(|error| TestCaseError::fail(error.to_string()))?;
+        let written: toml::Table = run.to_toml().parse().map_err(|error| TestCaseError::fail(format!("{error}")))?;
+        for (path, value) in &values {
+            let found = match path.split_once('.') {
+                None => written.get(path),
+                Some((section, key)) => written.get(section).and_then(|table| table.get(key)),
+            };
+            // sizes are written in another unit
+            let is_size = path.ends_with("_bytes") || path == "train.memory_limit";
+            prop_assert!(found == Some(value) || (is_size && found.is_some()), "{}: {:?} {:?}", path, value, found);
+        }
+    }
+
+    #[test]
+    fn arbitrary_text_is_read_or_refused(text in any::<String>()) {
+        told(resolve(&text))?;
+    }
+
+    #[test]
+    fn damaged_files_are_read_or_refused(values in values(), at in any::<prop::sample::Index>(), insert in "\\PC{0,3}|[\\[\\]{}=\",.\n\u{1b}]{1,3}") {
+        let mut text = file(&values);
+        let at = (0..=at.index(text.len() + 1)).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+        text.insert_str(at, &insert);
+        told(resolve(&text))?;
+    }
+
+    #[test]
+    fn arbitrary_assignments_are_taken_or_refused(assignment in any::<String>()) {
+        let mut raw = RawRun::parse("run.toml", "name = 'a'\n").map_err(|error| TestCaseError::fail(error.to_string()))?;
+        told(raw.set(&assignment))?;
+        told(raw.resolve(&Registered::default()))?;
+    }
+}
