@@ -205,6 +205,8 @@ struct Geometry {
     /// Row width and zeros before each plane of the spread gradient.
     spread_width: usize,
     margin: usize,
+    /// From the first tap of a channel to its last, in elements.
+    reach: usize,
 }
 
 impl Geometry {
@@ -231,7 +233,8 @@ impl Geometry {
             ow,
             taps: cg * kh * kw,
             spread_width: if shifted { wp } else { ow },
-            margin: if shifted { (kh - 1) * wp + kw - 1 } else { 0 },
+            reach: (kh - 1) * wp + kw - 1,
+            margin: if shifted { ((kh - 1) * wp + kw - 1).next_multiple_of(16) } else { 0 },
         }
     }
 
@@ -240,12 +243,15 @@ impl Geometry {
         (self.oh - 1) * self.wp + self.ow
     }
 
+    /// From one plane of the spread gradient to the next: the margin behind one is that before the next, and every plane
+    /// begins at a cache line. Without shifts planes lie side by side, as a matrix.
     fn plane(&self) -> usize {
-        self.oh * self.spread_width + self.margin
+        let plane = self.oh * self.spread_width + self.margin;
+        if self.shifted { plane.next_multiple_of(16) } else { plane }
     }
 
     fn spread_len(&self) -> usize {
-        self.margin + self.og * self.plane() + SLACK
+        (self.margin + self.og * self.plane() + SLACK).next_multiple_of(16)
     }
 
     fn padded_len(&self) -> usize {
@@ -285,7 +291,7 @@ impl Geometry {
     /// The planes of one image with padding and readable slack: those of `x` where they serve, else a copy.
     fn image<'a, T: Float>(&self, x: &'a [T], at: usize, run: usize, padded: &'a mut [T]) -> &'a [T] {
         let (cells, padded_cells) = (self.h * self.w, self.hp * self.wp);
-        let reach = (self.cg - 1) * padded_cells + self.margin + run + SLACK;
+        let reach = (self.cg - 1) * padded_cells + self.reach + run + SLACK;
         if self.padding == [0, 0] && at + reach <= x.len() {
             return &x[at..at + reach];
         }
@@ -556,15 +562,7 @@ fn spread_gradient<T: Float>(g: &Geometry, act: Activation, cause: &Cause<'_, T>
                     to[..pw].copy_from_slice(from);
                 }
             }
-            Activation::Relu => {
-                let rows =
-                    plane.chunks_exact_mut(width).zip(dy.chunks_exact(pw).zip(cause.y[at].chunks_exact(pw)));
-                for (to, (dy, y)) in rows {
-                    for (to, (dy, y)) in to.iter_mut().zip(dy.iter().zip(y)) {
-                        *to = if *y > T::ZERO { *dy } else { T::ZERO };
-                    }
-                }
-            }
+            Activation::Relu => spread_relu(width, pw, dy, &cause.y[at], plane),
             Activation::ReluPool2 => {
                 let Some(argmax) = cause.argmax else { return };
                 let rows = dy
@@ -579,6 +577,18 @@ fn spread_gradient<T: Float>(g: &Geometry, act: Activation, cause: &Cause<'_, T>
                         rows[place] = if *y > T::ZERO { *dy } else { T::ZERO };
                     }
                 }
+            }
+        }
+    }
+}
+
+simd! {
+    /// Rows of `pw` into rows of `width`, where the output was positive.
+    fn spread_relu<T: Float>(width: usize, pw: usize, dy: &[T], y: &[T], plane: &mut [T]) {
+        let rows = plane.chunks_exact_mut(width).zip(dy.chunks_exact(pw).zip(y.chunks_exact(pw)));
+        for (to, (dy, y)) in rows {
+            for (to, (dy, y)) in to.iter_mut().zip(dy.iter().zip(y)) {
+                *to = if *y > T::ZERO { *dy } else { T::ZERO };
             }
         }
     }

@@ -10,6 +10,7 @@ use super::simd::{Kernel, Lanes, launch, simd};
 use crate::Float;
 use crate::backend::Write;
 use crate::op::{ElementwiseOps, Mat, MatmulOps, MatmulSpec, UnaryKind};
+use std::ops::Range;
 
 /// Steps of `k` that a packed block spans: its slice of `b` stays in the first-level cache.
 const KC: usize = 160;
@@ -17,6 +18,8 @@ const KC: usize = 160;
 const NC: usize = 768;
 /// Rows of `a` packed at once.
 const MC: usize = 128;
+/// Steps of `k` of a block of dot products: six rows of `b` stay in the first-level cache.
+const DOT_STEP: usize = 1024;
 /// Up to so many rows, a product with a transposed `b` is done by dot products, without packing.
 const DOT_ROWS: usize = 160;
 
@@ -120,6 +123,11 @@ impl<'a, T> Operand<'a, T> {
         }
         Operand { data, rows, cols }
     }
+
+    /// The transposed view: columns as rows.
+    fn along_columns(self) -> Self {
+        Operand { rows: self.cols, cols: self.rows, ..self }
+    }
 }
 
 struct Product<'a, T> {
@@ -177,9 +185,12 @@ impl<T: Float> Dots<'_, '_, T> {
     #[inline(always)]
     unsafe fn tiles<L: Lanes<Elem = T>, const M: usize, const N: usize>(self) {
         let Dots { p, c } = self;
-        let (a, b) = (p.a.data.as_ptr(), p.b.data.as_ptr());
-        for j in (0..p.n).step_by(N) {
-            for i in (0..p.m).step_by(M) {
+        for k0 in (0..p.k).step_by(DOT_STEP) {
+            let k = DOT_STEP.min(p.k - k0);
+            let write = if k0 == 0 { p.write } else { Write::Add };
+            // SAFETY: k0 is below k.
+            let (a, b) = unsafe { (p.a.data.as_ptr().add(k0), p.b.data.as_ptr().add(k0)) };
+            for (j, i) in (0..p.n).step_by(N).flat_map(|j| (0..p.m).step_by(M).map(move |i| (j, i))) {
                 // Rows past the end repeat the last one; their sums are not stored.
                 // SAFETY: every row index is below m or n.
                 let (rows_a, rows_b) = unsafe {
@@ -189,13 +200,13 @@ impl<T: Float> Dots<'_, '_, T> {
                     )
                 };
                 // SAFETY: each row has k elements.
-                let sums: [[L; N]; M] = unsafe { dots::<L, M, N>(p.k, rows_a, rows_b) };
+                let sums: [[L; N]; M] = unsafe { dots::<L, M, N>(k, rows_a, rows_b) };
                 // SAFETY: the level is that of `launch`.
                 let sums = unsafe { sum_tile(&sums) };
                 for (r, row) in sums.iter().enumerate().take(p.m - i) {
                     let out = &mut c[(i + r) * p.ldc + j..(i + r) * p.ldc + p.n];
                     for (out, sum) in out.iter_mut().zip(row) {
-                        *out = if p.write == Write::Add { *out + *sum } else { *sum };
+                        *out = if write == Write::Add { *out + *sum } else { *sum };
                     }
                 }
             }
@@ -235,15 +246,14 @@ pub(super) unsafe fn sum_tile<L: Lanes, const M: usize, const N: usize>(
         while r + 4 <= M {
             // SAFETY: the caller's contract.
             let four = unsafe { L::sum4([acc[r][s], acc[r + 1][s], acc[r + 2][s], acc[r + 3][s]]) };
-            for i in 0..4 {
-                sums[r + i][s] = four[i];
+            for (sums, four) in sums[r..].iter_mut().zip(four) {
+                sums[s] = four;
             }
             r += 4;
         }
-        while r < M {
+        for (sums, acc) in sums.iter_mut().zip(acc).skip(r) {
             // SAFETY: the caller's contract.
-            sums[r][s] = unsafe { acc[r][s].sum() };
-            r += 1;
+            sums[s] = unsafe { acc[s].sum() };
         }
     }
     sums
@@ -312,6 +322,19 @@ impl<T: Float> Packed<'_, '_, T> {
     unsafe fn blocks<L: Lanes<Elem = T>, const MR: usize, const NR: usize>(self) {
         let Packed { p, c, scratch } = self;
         let width = NR * L::N;
+        // Copies of known length are a few vector moves, those of unknown length a call.
+        let copy_b = |from: &[T], to: &mut [T]| {
+            let (from, to) = (&from[..width], &mut to[..width]);
+            for v in 0..NR {
+                // SAFETY: both have NR vectors.
+                unsafe { L::load(from.as_ptr().add(v * L::N)).store(to.as_mut_ptr().add(v * L::N)) };
+            }
+        };
+        let copy_a = |from: &[T], to: &mut [T]| {
+            if let (Some(from), Some(to)) = (from.first_chunk::<MR>(), to.first_chunk_mut::<MR>()) {
+                *to = *from;
+            }
+        };
         let (packed_b, packed_a) = scratch.split_at_mut(KC * NC);
         let nc = NC / width * width;
         let c = c.as_mut_ptr();
@@ -320,10 +343,10 @@ impl<T: Float> Packed<'_, '_, T> {
             for k0 in (0..p.k).step_by(KC) {
                 let k = KC.min(p.k - k0);
                 let write = if k0 == 0 { p.write } else { Write::Add };
-                pack::<T>(&p.b, true, k0..k0 + k, j0..j0 + n, width, packed_b);
+                pack(&p.b.along_columns(), width, k0..k0 + k, j0..j0 + n, packed_b, copy_b);
                 for i0 in (0..p.m).step_by(MC) {
                     let m = MC.min(p.m - i0);
-                    pack::<T>(&p.a, false, k0..k0 + k, i0..i0 + m, MR, packed_a);
+                    pack(&p.a, MR, k0..k0 + k, i0..i0 + m, packed_a, copy_a);
                     for j in (0..n).step_by(width) {
                         let cols = width.min(n - j);
                         for i in (0..m).step_by(MR) {
@@ -417,27 +440,32 @@ pub(super) unsafe fn store_tile<L: Lanes, const MR: usize, const NR: usize>(
     }
 }
 
-/// Copies a block into panels of `width` columns (of `b`) or rows (of `a`): panel after panel, within a panel step
-/// after step of `k`, zero past the edge.
+/// Copies a block of rows into panels of `width` rows: panel after panel, within a panel step after step of `k`, zero past
+/// the edge. `copy` moves `width` elements.
 #[inline(always)]
 fn pack<T: Float>(
     x: &Operand<'_, T>,
-    along_columns: bool,
-    ks: std::ops::Range<usize>,
-    js: std::ops::Range<usize>,
     width: usize,
+    ks: Range<usize>,
+    js: Range<usize>,
     out: &mut [T],
+    copy: impl Fn(&[T], &mut [T]),
 ) {
-    let (step_k, step_j) = if along_columns { (x.rows, x.cols) } else { (x.cols, x.rows) };
-    let k = ks.len();
+    let (step_k, step_j, k) = (x.cols, x.rows, ks.len());
     for (panel, j0) in out.chunks_mut(k * width).zip(js.clone().step_by(width)) {
         let n = width.min(js.end - j0);
         let base = ks.start * step_k + j0 * step_j;
-        if step_j == 1 {
+        if step_j == 1 && n == width {
             for (t, row) in panel.chunks_exact_mut(width).enumerate() {
-                let from = base + t * step_k;
-                row[..n].copy_from_slice(&x.data[from..from + n]);
-                row[n..].fill(T::ZERO);
+                copy(&x.data[base + t * step_k..], row);
+            }
+        } else if step_k == 1 && n == width {
+            // Runs along `k` are read in order and dealt out to the steps.
+            for j in 0..width {
+                let from = &x.data[base + j * step_j..][..k];
+                for (row, v) in panel.chunks_exact_mut(width).zip(from) {
+                    row[j] = *v;
+                }
             }
         } else {
             for (t, row) in panel.chunks_exact_mut(width).enumerate() {

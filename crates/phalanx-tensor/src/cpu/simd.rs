@@ -9,7 +9,6 @@ use crate::Float;
 /// # Safety
 /// Every method may be called only where the instructions of the type exist: inside [`launch`] at its level.
 /// Pointers must be valid for the elements that the method's name says.
-#[expect(clippy::missing_safety_doc, reason = "one contract for all methods, stated on the trait")]
 pub trait Lanes: Copy {
     /// What the lanes hold.
     type Elem: Float;
