@@ -20,7 +20,8 @@ from variants import ROWS, VARIANTS, Phalanx
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PHALANX = (
-    "target/release/phalanx bench-step --model {model} --batch {batch} --ranks {ranks} --steps {steps} --warmup {warmup} --json"
+    "target/release/phalanx bench-step benches/compare/runs/{model}.toml --set data.path={data} --set train.batch={batch}"
+    " --set train.ranks={ranks} --steps {steps}"
 )
 COLUMNS = ["row", "model", "batch", "round", "variant", "steps", "samples_s_median", "samples_s_calm", "peak_rss_mb"]
 COLUMNS += ["fixed_mb", "arena_mb", "arena_predicted_mb", "first_step_s", "foreign_before", "foreign_cores", "at"]
@@ -41,7 +42,7 @@ def arguments():
     parser.add_argument("--rows", help="of these models or rows only, as `cnn` or `mlp-128`, with commas between")
     parser.add_argument("--variants", help="of these variants only, with commas between")
     parser.add_argument("--python", default=str(REPOSITORY / "target/peers/bin/python"), help="has torch")
-    parser.add_argument("--phalanx", default=PHALANX, help="command; also knows {text} and {images}")
+    parser.add_argument("--phalanx", default=PHALANX, help="command; also knows {data}, {text} and {images}")
     parser.add_argument("--torch-only", action="store_true")
     parser.add_argument("--images", type=Path, default=Path("/usr/share/datasets/fashion-mnist"))
     parser.add_argument("--text", type=lambda path: Path(path).resolve(), help="text for gpt, any UTF-8 file")

@@ -85,6 +85,7 @@ class Phalanx:
         """One `(argv, environment)`, from the template given on the command line."""
         facts = {"model": row.model, "batch": row.batch, "ranks": self.ranks, "steps": args.steps_of(row), "warmup": row.warmup}
         facts |= {"text": args.text, "images": args.images}
+        facts["data"] = args.text if row.model == "gpt" else args.images
         return [([part.format(**facts) for part in shlex.split(args.phalanx)], base_environment(1))]
 
 

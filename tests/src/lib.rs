@@ -1,2 +1,143 @@
-//! Tests that cross the crates of phalanx
+//! A small job on the handwritten digits, which tests change in the one respect that they are about.
+//!
+//! Tests that start the program stand beside it, in `crates/phalanx-launch/tests`.
 #![forbid(unsafe_code)]
+#![expect(clippy::expect_used, clippy::missing_panics_doc, reason = "a helper that fails, fails its test")]
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use phalanx::batch::PolicyConfig;
+use phalanx::comm::{Options, WorldError, WorldSize, run_ranks};
+use phalanx::data::{Source, shard_range};
+use phalanx::grad::Mean;
+use phalanx::nn::models::{ConfigValue, ModelConfig};
+use phalanx::nn::{AnyNet, ParamBuilder, Registry};
+use phalanx::optim::{OptimizerConfig, ScheduleConfig, SgdConfig};
+use phalanx::prelude::{Net, Watch};
+use phalanx::tensor::Cpu;
+use phalanx::train::events::StepDone;
+use phalanx::train::{
+    Job, Limit, Methods, OnNonFinite, Outcome, Plan, Reduction, TrainConfig, TrainError, check, never_stop,
+    run_rank, task_of,
+};
+
+/// The device of the tests.
+pub type Device = Cpu<f32>;
+
+/// Settings of a short run: 12 steps of 48 samples.
+#[must_use]
+pub fn config() -> TrainConfig {
+    TrainConfig {
+        seed: 7,
+        batch: 48,
+        micro_batch: 0,
+        tile: 0,
+        limit: Limit::Steps(12),
+        reduction: Reduction::Fast,
+        first_bucket_bytes: 1 << 10,
+        bucket_bytes: 4 << 10,
+        on_nonfinite: OnNonFinite::Stop,
+        clip_norm: None,
+        eval_every: 0,
+        log_every: 1,
+        checkpoint_every: 0,
+        drop_last: false,
+        memory_limit: None,
+    }
+}
+
+/// The mean everywhere, SGD with momentum at the rate `lr`, a constant batch.
+#[must_use]
+pub fn methods(lr: f64) -> Methods<Device> {
+    let sgd = OptimizerConfig::Sgd(SgdConfig { lr, momentum: 0.9, ..SgdConfig::default() });
+    Methods {
+        over_samples: Box::new(Mean),
+        over_ranks: Box::new(Mean),
+        over_tasks: Box::new(Mean),
+        over_time: sgd.build().expect("good settings"),
+        lr,
+        schedule: ScheduleConfig::from_name("constant").and_then(|s| s.build()).expect("a known schedule"),
+        policy: PolicyConfig::from_name("constant").expect("a known policy").build(),
+    }
+}
+
+/// A job of a small `mlp` for `ranks` ranks, at the rate 0.05.
+#[must_use]
+pub fn job(ranks: usize, config: TrainConfig) -> Job<Device> {
+    let data = Source::Digits.open().and_then(|d| d.hold_out(0.1, 1)).expect("they come with the crate");
+    let task = task_of(data.train.kind());
+    let mut params = ParamBuilder::new();
+    let sizes = ModelConfig::new().with("hidden", ConfigValue::List(vec![32, 24]));
+    let net = Registry::default().build("mlp", sizes, &task, &mut params).expect("a known model");
+    let net: Arc<dyn AnyNet> = Arc::from(net);
+    check(&config, &data, ranks).expect("settings that fit");
+    let parts = match config.reduction {
+        Reduction::Fast => ranks,
+        Reduction::Reproducible { shards } => shards,
+    };
+    let batch = usize::try_from(config.batch).expect("a small batch");
+    let share = shard_range(batch, 0, parts).len();
+    let plan = Plan::new(&*net, &params.finish(), &task, &config, share).expect("a plan");
+    Job {
+        name: "test".to_owned(),
+        model: "mlp".to_owned(),
+        config,
+        net: net as Arc<dyn Net<Device>>,
+        task,
+        plan,
+        data,
+        methods: Box::new(|| methods(0.05)),
+        backend: Device::new(),
+        files: None,
+        watch: Arc::new(Steps::default()),
+        stop: never_stop(),
+        at: Arc::default(),
+    }
+}
+
+/// Trains and returns what rank 0 has to say.
+///
+/// # Errors
+/// The first failure of the world.
+pub fn train(ranks: usize, job: Job<Device>) -> Result<Outcome, WorldError<TrainError>> {
+    let options = Options { timeout: Duration::from_secs(20), grace: Duration::from_secs(5) };
+    let outcomes = run_ranks(WorldSize(ranks), &options, move |comm| run_rank(&job, &comm))?;
+    Ok(outcomes.into_iter().flatten().next().expect("rank 0 has an outcome"))
+}
+
+/// Keeps every step that it sees.
+#[derive(Debug, Default)]
+pub struct Steps(Mutex<Vec<StepDone>>);
+
+impl Steps {
+    /// The steps so far.
+    #[must_use]
+    pub fn seen(&self) -> Vec<StepDone> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The bits of each step's loss.
+    #[must_use]
+    pub fn loss_bits(&self) -> Vec<u64> {
+        self.seen().iter().map(|step| step.loss.to_bits()).collect()
+    }
+}
+
+impl Watch for Steps {
+    fn step(&self, done: &StepDone, _total: u64, _accuracy: Option<f64>) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(*done);
+    }
+}
+
+/// The bits of a model's parameters.
+#[must_use]
+pub fn bits(outcome: &Outcome) -> Vec<u32> {
+    outcome.params.iter().map(|p| p.to_bits()).collect()
+}
+
+/// The largest difference of two models' parameters.
+#[must_use]
+pub fn distance(a: &Outcome, b: &Outcome) -> f32 {
+    a.params.iter().zip(&b.params).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
+}

@@ -1,2 +1,39 @@
-//! Setup, tests, lints and docs of phalanx from one command
-fn main() {}
+//! Setup, tests, lints, documents and examples of phalanx from one command: `cargo xtask PART`.
+#![forbid(unsafe_code)]
+#![expect(clippy::print_stdout, reason = "the program reports to its user")]
+
+mod examples;
+mod licence;
+mod lint;
+mod packages;
+mod setup;
+mod shell;
+mod skipped;
+mod test;
+
+use anyhow::{Result, bail};
+
+const USAGE: &str = "usage: cargo xtask PART
+
+  setup [--yes]   list what the full tests need and install what is missing
+  test            run everything that can run, then tell what was left out and why
+  lint            format, clippy, documentation, rules of the tree, licences and sources
+  docs            build the documentation of every crate
+  examples        run every example";
+
+fn main() -> Result<()> {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["setup"] => setup::setup(setup::Consent::Ask),
+        ["setup", "--yes"] => setup::setup(setup::Consent::Given),
+        ["test"] => test::test(),
+        ["lint"] => lint::lint(),
+        ["docs"] => lint::docs(),
+        ["examples"] => examples::examples(),
+        [] | ["help" | "--help" | "-h"] => {
+            println!("{USAGE}");
+            Ok(())
+        }
+        _ => bail!("unknown arguments: {}\n\n{USAGE}", args.join(" ")),
+    }
+}

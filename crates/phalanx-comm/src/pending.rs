@@ -77,9 +77,6 @@ impl<T> Pending<T> {
     ///
     /// # Errors
     /// The failure of the world, within its timeout. The memory is then freed when no rank uses it any more.
-    ///
-    /// # Panics
-    /// Never: `wait` takes the `Pending`.
     pub fn wait(mut self) -> Result<T, CommError> {
         match std::mem::replace(&mut self.state, State::Taken) {
             State::Ready(value) => Ok(value),

@@ -21,6 +21,8 @@ fn eager(_: usize) -> Patience {
 }
 
 /// Runs `f` on two ranks under every interleaving with at most two preemptions, and returns both results to `check`.
+///
+/// The communicators live until both have ended, so that no rank is woken by another's leaving.
 fn on_two_ranks<R: 'static>(
     patience: fn(usize) -> Patience,
     f: fn(&ThreadComm) -> Result<R, CommError>,
@@ -31,7 +33,7 @@ fn on_two_ranks<R: 'static>(
     model.check(move || {
         let world = ThreadWorld::with_patience(WorldSize(2), &Options::default(), patience);
         let comms = world.expect("two ranks").into_comms();
-        let ranks = comms.into_iter().map(|comm| thread::spawn(move || f(&comm)));
+        let ranks = comms.iter().cloned().map(|comm| thread::spawn(move || f(&comm)));
         for rank in ranks.collect::<Vec<_>>() {
             check(rank.join().expect("no panic"));
         }

@@ -60,7 +60,7 @@ impl ThreadWorld {
 /// The communicator of one rank that is a thread.
 ///
 /// Reductions are fused: a rank reads its share of the coordinates from the buffers of all ranks and writes the result
-/// to all of them, one pass over memory and no copies; up to 4 KiB the numbers travel in the exchange itself. A clone is
+/// to all of them, one pass over memory and no copies; up to 128 bytes the numbers travel in the exchange itself. A clone is
 /// the same rank. Dropped by a rank that others still wait for, it ends their wait with [`CommError::Left`].
 #[derive(Clone, Debug)]
 pub struct ThreadComm {
@@ -70,6 +70,12 @@ pub struct ThreadComm {
 impl ThreadComm {
     fn new(group: Arc<Group>, rank: usize) -> Self {
         Self { lane: Arc::new(Lane::new(group, rank)) }
+    }
+
+    /// Tells the others that this rank takes part in no more collectives, as dropping its last clone does: whoever waits
+    /// for it gets [`CommError::Left`].
+    pub fn leave(&self) {
+        self.lane.leave();
     }
 
     /// Both slices have one type, or the world fails.

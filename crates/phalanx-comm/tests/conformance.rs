@@ -1,7 +1,7 @@
 //! The conformance suite on ranks as threads, and on a rank that is alone.
 
 use phalanx_comm::{
-    CommError, Communicator, Options, Rank, RankFailure, SoloComm, WorldError, WorldSize, run_ranks,
+    CommError, Communicator, Options, Rank, RankFailure, ReduceOp, SoloComm, WorldError, WorldSize, run_ranks,
 };
 use phalanx_testkit::conform::{Trouble, communicator, communicator_checks, disagreements};
 use std::sync::Arc;
@@ -93,9 +93,11 @@ fn a_disagreement_is_the_same_error_on_every_rank() {
 struct Wrapped(#[source] CommError);
 
 fn in_trouble(trouble: Trouble, size: usize) -> (WorldError<CommError>, Duration) {
-    let options = Options { timeout: Duration::from_millis(800), grace: Duration::from_secs(10) };
+    // only the stall may take its time: a panic that prints a backtrace can take a second
+    let patience = if let Trouble::Stall(_) = trouble { 800 } else { 20_000 };
+    let options = Options { timeout: Duration::from_millis(patience), grace: Duration::from_secs(10) };
     let start = Instant::now();
-    let error = run_ranks(WorldSize(size), &options, move |comm| trouble.run(&comm)).unwrap_err();
+    let error = run_ranks(WorldSize(size), &options, move |comm| trouble.run(&comm)).expect_err("trouble");
     (error, start.elapsed())
 }
 
@@ -148,6 +150,24 @@ fn a_rank_that_never_returns_is_left_behind_and_named() {
         "{text}"
     );
     assert!(text.ends_with("; rank 1 is stuck"), "{text}");
+}
+
+#[test]
+fn a_rank_is_a_thread_of_its_name() {
+    let name = |_| Ok::<_, CommError>(std::thread::current().name().map(str::to_owned));
+    let names = run_ranks(WorldSize(2), &Options::default(), name).unwrap();
+    assert_eq!(names, [Some("rank-0".to_owned()), Some("rank-1".to_owned())]);
+}
+
+#[test]
+fn what_is_dropped_unwaited_at_the_end_fails_nobody() {
+    let world = run_ranks(WorldSize(3), &Options::default(), |comm| {
+        for len in [5, 50_000] {
+            drop(comm.start_all_reduce(comm.alloc(len)?, ReduceOp::Sum)?);
+        }
+        Ok::<_, CommError>(())
+    });
+    assert!(world.is_ok(), "{world:?}");
 }
 
 #[test]

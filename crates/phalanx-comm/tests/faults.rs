@@ -19,7 +19,7 @@ fn steps(comm: &dyn Communicator) -> Result<f64, CommError> {
         comm.progress()?;
         let front = comm.start_all_reduce(std::mem::take(&mut flat), ReduceOp::Sum)?;
         flat = front.wait()?;
-        assert!(flat.try_unsplit(back.wait()?).is_ok());
+        flat.try_unsplit(back.wait()?).expect("neighbours");
         total += agree_sum(comm, &[f64::from(flat[0])])?.into_inner()[0];
         comm.all_reduce_max(&mut [step])?;
     }

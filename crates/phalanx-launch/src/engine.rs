@@ -61,8 +61,6 @@ pub enum Cpu {
 pub struct TrainOptions {
     /// Whether to go on from the last good checkpoint of the run's directory.
     pub is_resumed: bool,
-    /// On what to compute.
-    pub hardware: Hardware,
     /// Asked for between steps.
     pub stop: StopRequest,
 }
@@ -130,25 +128,42 @@ pub struct CheckpointHealth {
     pub fault: Option<anyhow::Error>,
 }
 
-/// How fast steps are, and what they take.
+/// How fast steps are, and what they take. Megabytes are 1e6 bytes.
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]
 pub struct StepTimes {
     /// Samples a second of the median step, over all ranks.
-    pub samples_per_second: f64,
+    pub samples_s_median: f64,
     /// Samples a second of the fastest half second.
-    pub calm_samples_per_second: f64,
-    /// Seconds of the median step.
-    pub step_seconds: f64,
+    pub samples_s_calm: f64,
+    /// Milliseconds of the median step.
+    pub step_ms_median: f64,
     /// Share of the time that communication took and nothing hid.
     pub exposed_share: f64,
     /// Peak memory of the process.
-    pub peak_rss_bytes: Option<u64>,
-    /// Bytes that a rank's arena took.
-    pub arena_bytes: u64,
-    /// Bytes that the plan said it would.
-    pub arena_predicted_bytes: u64,
+    pub peak_rss_mb: Option<f64>,
+    /// What the arenas of all ranks took.
+    pub arena_mb: f64,
+    /// What the plan said they would.
+    pub arena_predicted_mb: f64,
     /// Loss of the last step.
     pub train_loss: Option<f64>,
+}
+
+/// A run whose data are open and whose model is built.
+pub struct Prepared(Parts);
+
+impl std::fmt::Debug for Prepared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Prepared").field("plan", &self.0.plan).finish_non_exhaustive()
+    }
+}
+
+/// Does all that can fail before a rank starts, so that a run that cannot be leaves nothing behind.
+///
+/// # Errors
+/// When the data cannot be read, or the run does not fit them.
+pub fn prepare(run: &Run, hardware: Hardware) -> anyhow::Result<Prepared> {
+    job::parts(run, hardware).map(Prepared)
 }
 
 /// Trains in `dir`, which holds the resolved run file. A run that was stopped on request says so in
@@ -157,8 +172,14 @@ pub struct StepTimes {
 /// # Errors
 /// Whatever ends the run; a lost rank as [`WithExit`] of
 /// [`Exit::RankLost`].
-pub fn train(run: &Run, dir: &RunDir, options: &TrainOptions, ui: &Arc<dyn Ui>) -> anyhow::Result<Summary> {
-    let parts = job::parts(run, options.hardware)?;
+pub fn train(
+    run: &Run,
+    prepared: Prepared,
+    dir: &RunDir,
+    options: &TrainOptions,
+    ui: &Arc<dyn Ui>,
+) -> anyhow::Result<Summary> {
+    let Prepared(parts) = prepared;
     let (paths, at) = (dir.paths().clone(), Arc::new(AtomicU64::new(0)));
     remove_old(&paths.failure())?;
     let files = Files {
@@ -433,14 +454,16 @@ pub fn bench_step(run: &Run, steps: u64, hardware: Hardware) -> anyhow::Result<S
     let outcome = job::launch(&run, parts, None, watcher(&ui), None, Arc::default())??;
     let batch = run.train.batch as f64;
     let summary = &outcome.summary;
+    let mb = |bytes: u64| bytes as f64 / 1e6;
+    let ranks = run.train.ranks as u64;
     Ok(StepTimes {
-        samples_per_second: batch / outcome.median_step_seconds,
-        calm_samples_per_second: batch / outcome.calm_step_seconds,
-        step_seconds: outcome.median_step_seconds,
+        samples_s_median: batch / outcome.median_step_seconds,
+        samples_s_calm: batch / outcome.calm_step_seconds,
+        step_ms_median: 1e3 * outcome.median_step_seconds,
         exposed_share: summary.exposed_comm_share,
-        peak_rss_bytes: summary.peak_rss_bytes,
-        arena_bytes: outcome.arena_bytes as u64,
-        arena_predicted_bytes: predicted as u64,
+        peak_rss_mb: summary.peak_rss_bytes.map(mb),
+        arena_mb: mb(ranks * outcome.arena_bytes as u64),
+        arena_predicted_mb: mb(ranks * predicted as u64),
         train_loss: summary.train_loss,
     })
 }

@@ -71,4 +71,13 @@ impl TrainConfig {
     /// Activations and their gradients of a tile stay below this, where one sample does: about what a core's share of
     /// the last-level cache holds.
     pub const TILE_BYTES: usize = 32 << 20;
+
+    /// Samples of a micro-batch of a share. The reproducible mode adds up whole shards, whatever the micro-batch: its bits
+    /// must not follow it.
+    pub(crate) fn micro_of(&self, share: usize) -> usize {
+        match (self.reduction, self.micro_batch) {
+            (Reduction::Reproducible { .. }, _) | (_, 0) => share,
+            (Reduction::Fast, samples) => samples.min(share),
+        }
+    }
 }

@@ -48,10 +48,7 @@ impl Plan {
         let (one, order, flops_per_sample) = count(net, params, task, &[1])?;
         let params = params.reordered(&order);
         let keeps_statistics = params.iter().any(|(_, spec, _)| !spec.trainable);
-        let micro = match config.micro_batch {
-            0 => share,
-            samples => samples.min(share),
-        };
+        let micro = config.micro_of(share);
         let automatic = (TrainConfig::TILE_BYTES / one.max(1)).max(1);
         let tile = match config.tile {
             // Batch norm takes its statistics over a tile, which is then the whole micro-batch.

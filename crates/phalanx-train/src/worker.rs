@@ -216,10 +216,7 @@ impl<'a, B: HostBackend> Worker<'a, B> {
 
     /// The tiles of a share of `len` samples: micro-batches, each cut into tiles.
     fn cut(&self, len: usize) -> impl Iterator<Item = Range<usize>> + Clone + use<B> {
-        let micro = match self.config.micro_batch {
-            0 => len.max(1),
-            samples => samples,
-        };
+        let micro = self.config.micro_of(len).max(1);
         let tile = self.plan.tile;
         tiles(len, micro).flat_map(move |micro| {
             tiles(micro.len(), tile).map(move |t| t.start + micro.start..t.end + micro.start)

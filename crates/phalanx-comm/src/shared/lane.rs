@@ -195,7 +195,7 @@ impl Lane {
         let (local, seq) = self.begin(&call)?;
         // SAFETY: `begin` waits for a free slot
         unsafe { group.post(self.me, seq, call, &Message::Inline(bytemuck::cast_slice(buf))) };
-        let begun = self.posted(seq, call.op, size_of_val(buf));
+        let begun = self.note(seq, call.op, size_of_val(buf));
         let waited = group.wait(Goal::Posted(seq), &call, seq)?;
         group.agree(seq, &call)?;
         // SAFETY: all have posted the same call, hence `len` elements of `T`; this rank has not worked on it yet
@@ -223,7 +223,7 @@ impl Lane {
         // SAFETY: `begin` waits for a free slot; `posted` takes the parts back before this returns
         unsafe { group.post(self.me, seq, call, &Message::Shared(parts)) };
         let posted = Posted { group, me: self.me, seq, call };
-        let begun = self.posted(seq, call.op, bytes);
+        let begun = self.note(seq, call.op, bytes);
         let mut waited = group.wait(Goal::Posted(seq), &call, seq)?;
         group.agree(seq, &call)?;
         let result = group.inside(self.me, seq, work)?;
@@ -253,8 +253,7 @@ impl Lane {
 
     /// Notes that collective `seq` was posted, and when: after the fact, while the post is on its way to the others.
     #[inline]
-    fn posted(&self, seq: u64, op: OpKind, bytes: usize) -> u64 {
-        self.group.expect(self.me, seq);
+    fn note(&self, seq: u64, op: OpKind, bytes: usize) -> u64 {
         let now = self.group.family.now();
         self.group.flight(self.me).begin(seq, op, bytes, now);
         self.stats.called(bytes);

@@ -123,13 +123,6 @@ impl Group {
         slot.seq.store(seq, Ordering::Release);
     }
 
-    /// Fetches the lines that `me` will publish in when it has worked, and in the next collective.
-    #[inline]
-    pub(super) fn expect(&self, me: usize, seq: u64) {
-        self.boards[me].expect_work();
-        self.boards[me].expect_post(seq + 1);
-    }
-
     /// Wakes those who sleep until all have come to `goal`, if this rank was the last. Due after each publication.
     #[inline]
     pub(super) fn ring(&self, goal: Goal) {

@@ -148,18 +148,6 @@ impl Board {
         &self.slots[(seq % DEPTH) as usize]
     }
 
-    /// Fetches the line that this rank will publish collective `seq` in, before it has anything to publish.
-    #[inline]
-    pub(super) fn expect_post(&self, seq: u64) {
-        prefetch_for_write(ptr::from_ref(self.slot(seq)).cast());
-    }
-
-    /// Fetches the line that this rank will say in that it has worked.
-    #[inline]
-    pub(super) fn expect_work(&self) {
-        prefetch_for_write(ptr::from_ref(&self.worked).cast());
-    }
-
     #[inline]
     pub(super) fn has_posted(&self, seq: u64) -> bool {
         self.slot(seq).seq.load(Ordering::Acquire) >= seq
@@ -178,17 +166,4 @@ impl Board {
     pub(super) fn worked(&self, seq: u64) {
         self.worked.store(seq, Ordering::Release);
     }
-}
-
-/// Asks for the cache line at `address`, to be written: a line that another core has read takes as long to get back as a
-/// small collective. A hint, also for an address that nothing is at.
-#[inline]
-pub(super) fn prefetch_for_write(address: *const u8) {
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: a prefetch changes no memory and cannot fault; processors without this one ignore it
-    unsafe {
-        std::arch::asm!("prefetchw [{}]", in(reg) address, options(nostack, preserves_flags));
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = address;
 }

@@ -7,7 +7,7 @@
 use super::post::View;
 use super::region::Region;
 use super::simd;
-use super::slot::{Part, prefetch_for_write};
+use super::slot::Part;
 use crate::arithmetic::BLOCK;
 use crate::call::{OpKind, ReduceOp};
 use crate::element::Element;
@@ -25,27 +25,8 @@ pub(crate) fn share(rank: usize, size: usize, len: usize, element_bytes: usize) 
 
 /// Consecutive pieces of `range`, small enough for the first-level cache.
 fn blocks(range: Range<usize>) -> impl Iterator<Item = Range<usize>> {
-    pieces(range, BLOCK)
-}
-
-fn pieces(range: Range<usize>, len: usize) -> impl Iterator<Item = Range<usize>> {
     let end = range.end;
-    range.step_by(len).map(move |start| start..(start + len).min(end))
-}
-
-/// Bytes of a pair that are combined between two rounds of prefetching.
-const PIECE: usize = 512;
-
-/// How far ahead lines of another rank are fetched, in bytes.
-const AHEAD: usize = 2048;
-
-/// Fetches the lines of `part` that are to be written [`AHEAD`] of `start`: asked for once, for writing, instead of once
-/// to read and once more to write.
-fn prefetch_ahead<T>(part: Part, start: usize, end: usize) {
-    let (from, end) = (start * size_of::<T>() + AHEAD, end * size_of::<T>());
-    for at in (from..end.min(from + PIECE)).step_by(64) {
-        prefetch_for_write(part.start.wrapping_add(at));
-    }
+    range.step_by(BLOCK).map(move |start| start..(start + BLOCK).min(end))
 }
 
 /// # Safety
@@ -72,19 +53,7 @@ pub(super) unsafe fn all_reduce<T: Element>(view: &View<'_>, me: usize, len: usi
     let part = |rank: usize, range| unsafe { slice_mut::<T>(view.parts(rank)[0], range) };
     match view.size() {
         1 => {}
-        2 => {
-            let (other, end) = (view.parts(1 - me)[0], mine.end);
-            for line in (mine.start * size_of::<T>()
-                ..(end * size_of::<T>()).min(mine.start * size_of::<T>() + AHEAD))
-                .step_by(64)
-            {
-                prefetch_for_write(other.start.wrapping_add(line));
-            }
-            for piece in pieces(mine, PIECE / size_of::<T>()) {
-                prefetch_ahead::<T>(other, piece.start, end);
-                simd::pair(part(0, piece.clone()), part(1, piece), op);
-            }
-        }
+        2 => simd::pair(part(0, mine.clone()), part(1, mine), op),
         4 => simd::quad([0, 1, 2, 3].map(|rank| part(rank, mine.clone())), op),
         size => {
             let mut acc = [T::Acc::default(); BLOCK];

@@ -135,7 +135,7 @@ fn run_rank<R, E: Error + 'static>(
             Outcome::Panicked
         }
     };
-    comm.lane.leave();
+    comm.leave();
     outcome
 }
 
@@ -148,7 +148,7 @@ fn message(payload: &(dyn Any + Send)) -> Arc<str> {
 /// Why a world ended: the first failure, and what the ranks were doing.
 #[derive(Debug)]
 pub struct WorldError<E> {
-    failure: RankFailure<E>,
+    failure: Box<RankFailure<E>>,
     unfinished: Vec<Rank>,
     flights: Vec<Vec<OpRecord>>,
 }
@@ -170,7 +170,7 @@ pub enum RankFailure<E> {
 
 impl<E> WorldError<E> {
     fn before_start(error: CommError) -> Self {
-        Self { failure: RankFailure::Comm(error), unfinished: Vec::new(), flights: Vec::new() }
+        Self { failure: Box::new(RankFailure::Comm(error)), unfinished: Vec::new(), flights: Vec::new() }
     }
 
     fn new<R>(failure: CommError, mut outcomes: Vec<Option<Outcome<R, E>>>, comms: &[ThreadComm]) -> Self {
@@ -186,17 +186,17 @@ impl<E> WorldError<E> {
             Some((rank, Outcome::Failed(error))) => RankFailure::Failed { rank, error },
             _ => RankFailure::Comm(failure),
         };
-        Self { failure, unfinished, flights }
+        Self { failure: Box::new(failure), unfinished, flights }
     }
 
     /// What failed first.
-    pub const fn failure(&self) -> &RankFailure<E> {
+    pub fn failure(&self) -> &RankFailure<E> {
         &self.failure
     }
 
     /// The same by value, to keep a rank's own error.
     pub fn into_failure(self) -> RankFailure<E> {
-        self.failure
+        *self.failure
     }
 
     /// Ranks that had not ended when the grace was over: their threads are still running.
@@ -212,7 +212,7 @@ impl<E> WorldError<E> {
 
 impl<E: fmt::Display> fmt::Display for WorldError<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.failure {
+        match self.failure() {
             RankFailure::Failed { rank, .. } => write!(f, "{rank} failed")?,
             RankFailure::Comm(error) => write!(f, "{error}")?,
         }
@@ -225,7 +225,7 @@ impl<E: fmt::Display> fmt::Display for WorldError<E> {
 
 impl<E: Error + 'static> Error for WorldError<E> {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
-        match &self.failure {
+        match self.failure() {
             RankFailure::Failed { error, .. } => Some(error),
             RankFailure::Comm(error) => error.source(),
         }

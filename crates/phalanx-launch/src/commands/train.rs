@@ -33,13 +33,14 @@ pub(super) fn train(args: &TrainArgs, context: &mut Context<'_>) -> anyhow::Resu
         write_plan(&plan, context.out)?;
         return Ok(Exit::Done);
     }
+    let prepared = engine::prepare(&run, args.hardware.into())?;
     let dir = match &earlier {
         Some(paths) => RunDir::at(paths.root(), Existing::Resume)?,
         None => place(args, &run)?,
     };
     let stop = StopRequest::on_signals().context("listening for signals")?;
-    let options = TrainOptions { is_resumed: earlier.is_some(), hardware: args.hardware.into(), stop };
-    let trained = engine::train(&run, &dir, &options, context.ui);
+    let options = TrainOptions { is_resumed: earlier.is_some(), stop };
+    let trained = engine::train(&run, prepared, &dir, &options, context.ui);
     context.ui.finished();
     let summary = trained?;
     if !context.is_quiet {

@@ -9,7 +9,7 @@ use phalanx_comm::{Options, RankFailure, WorldError, WorldSize, run_ranks};
 use phalanx_data::{Splits, shard_range};
 use phalanx_grad::Mean;
 use phalanx_nn::models::{ConfigValue, ModelConfig};
-use phalanx_nn::{AnyNet, Net, ParamBuilder, Params, Registry, Task};
+use phalanx_nn::{AnyNet, Net, ParamBuilder, Registry, Task};
 use phalanx_optim::{
     AdaGradConfig, AdaGradNormConfig, AdamWConfig, Constant, Cosine, LinearDecay, OptimizerConfig,
     ScheduleConfig, SgdConfig,
@@ -29,7 +29,6 @@ pub(super) struct Parts {
     pub(super) data: Splits,
     pub(super) task: Task,
     pub(super) net: Arc<dyn AnyNet>,
-    pub(super) params: Params,
     pub(super) config: TrainConfig,
     pub(super) plan: Plan,
 }
@@ -52,7 +51,7 @@ pub(super) fn parts(run: &Run, hardware: Hardware) -> anyhow::Result<Parts> {
         Reduction::Reproducible { shards } => shard_range(batch, 0, shards).len(),
     };
     let plan = Plan::new(&*net, &params, &task, &config, share).map_err(bad_input)?;
-    Ok(Parts { data, task, net, params, config, plan })
+    Ok(Parts { data, task, net, config, plan })
 }
 
 fn bad_input(error: impl std::error::Error + Send + Sync + 'static) -> WithExit {

@@ -1,0 +1,8 @@
+//! Whole runs of the built program: what it trains, what it leaves, how it fails, and how it goes on.
+
+mod artefacts;
+mod bits;
+mod failures;
+mod program;
+mod resume;
+mod torch;

@@ -1,0 +1,112 @@
+//! Runs that are stopped or killed, and go on to the model of a run that never was.
+
+use std::fs;
+use std::process::Stdio;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use signal_hook::consts::SIGTERM;
+
+use crate::program::{Dir, Ended, SMALL};
+
+/// Longer than any wait of a test on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Waits until the run has `count` checkpoints or more of steps after `after`.
+fn checkpoint_after(dir: &Dir, run: &str, after: u64) -> u64 {
+    let started = Instant::now();
+    loop {
+        assert!(started.elapsed() < PATIENCE, "no checkpoint after step {after}");
+        if let Some(step) = last_checkpoint(dir, run).filter(|step| *step > after) {
+            return step;
+        }
+        sleep(Duration::from_millis(2));
+    }
+}
+
+fn last_checkpoint(dir: &Dir, run: &str) -> Option<u64> {
+    let entries = fs::read_dir(dir.files(run).checkpoints()).ok()?;
+    let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    names.filter_map(|name| name.strip_prefix("step-")?.parse().ok()).max()
+}
+
+/// Kills a run again and again, each time a little after a new checkpoint, and lets it end at last.
+fn killed_again_and_again(reduction: &str) {
+    let set = format!("train.reduction={reduction}");
+    let dir = Dir::new(&SMALL.replace("steps = 60", "steps = 400"));
+    let need = dir.model("whole", &["--set", &set]);
+    let mut args = vec!["train", "run.toml", "--run-dir", "killed", "--set", &set];
+    let mut last = 0;
+    for delay in [0, 7, 23] {
+        let mut child =
+            dir.command(&args).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("it starts");
+        last = checkpoint_after(&dir, "killed", last);
+        sleep(Duration::from_millis(delay));
+        child.kill().expect("a signal");
+        let status = child.wait().expect("an end");
+        assert_eq!(status.code(), None, "killed in the middle, at step {last} of 400");
+        args = vec!["train", "--resume", "killed"];
+    }
+    dir.run(&args).done();
+    assert_eq!(dir.summary("killed").resumes, 3);
+    assert!(dir.trained("killed") == need, "the models differ");
+}
+
+#[test]
+fn a_killed_fast_run_goes_on_to_the_same_bits() {
+    killed_again_and_again("fast");
+}
+
+#[test]
+fn a_killed_reproducible_run_goes_on_to_the_same_bits() {
+    killed_again_and_again("reproducible");
+}
+
+#[test]
+fn a_run_that_is_told_to_stop_leaves_a_checkpoint_and_goes_on() {
+    let dir = Dir::new(&SMALL.replace("steps = 60", "steps = 400\nreduction = \"reproducible\""));
+    let need = dir.model("whole", &[]);
+    let child = dir
+        .command(&["train", "run.toml", "--run-dir", "stopped"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    checkpoint_after(&dir, "stopped", 0);
+    let pid = child.id().to_string();
+    let signal = format!("-{SIGTERM}");
+    assert!(std::process::Command::new("kill").args([&signal, &pid]).status().expect("kill").success());
+    let ended = Ended::of(&child.wait_with_output().expect("an end"));
+    assert_eq!(ended.code, Some(4), "{ended:?}");
+    let summary = dir.summary("stopped");
+    assert!(summary.stopped && summary.steps < 400, "{summary:?}");
+    assert_eq!(last_checkpoint(&dir, "stopped"), Some(summary.steps));
+
+    // another number of ranks makes no difference to a reproducible run
+    dir.run(&["train", "--resume", "stopped", "--ranks", "3"]).done();
+    assert_eq!(dir.summary("stopped").steps, 400);
+    assert!(dir.trained("stopped") == need, "the models differ");
+}
+
+#[test]
+fn a_damaged_checkpoint_is_refused_and_the_one_before_it_used() {
+    let dir = Dir::new(SMALL);
+    let need = dir.model("run", &[]);
+    let model = dir.files("run").checkpoints().join("step-60/model.safetensors");
+    let model = if model.exists() { model } else { newest(&dir).join("model.safetensors") };
+    let mut bytes = fs::read(&model).expect("a checkpoint");
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(&model, bytes).expect("a file");
+    let ended = dir.run(&["train", "--resume", "run"]);
+    assert!(ended.err.contains("checkpoint of step 60 is refused"), "{ended:?}");
+    ended.done();
+    assert!(dir.trained("run") == need, "the models differ");
+}
+
+/// The directory of the newest checkpoint.
+fn newest(dir: &Dir) -> std::path::PathBuf {
+    let entries = fs::read_dir(dir.files("run").checkpoints()).expect("a directory");
+    let dirs = entries.map(|entry| entry.expect("an entry").path()).filter(|path| path.is_dir());
+    dirs.max().expect("a checkpoint")
+}

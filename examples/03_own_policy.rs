@@ -1,0 +1,136 @@
+//! A batch policy of one's own: it reads the noise of the gradient and grows the batch. Run: `cargo run -p phalanx --example 03-own-policy`.
+#![expect(clippy::print_stdout, reason = "an example shows its result")]
+#![expect(clippy::cast_precision_loss, reason = "batches are far below 2^52")]
+
+use std::error::Error;
+use std::sync::Arc;
+
+use phalanx::comm::{Agreed, Options, WorldSize, run_ranks};
+use phalanx::data::Source;
+use phalanx::grad::{BatchContext, BatchDecision, Chunks, GradError, Mean, Needs, PolicyState, ScalarBlock};
+use phalanx::nn::models::ModelConfig;
+use phalanx::nn::{AnyNet, ParamBuilder, Registry};
+use phalanx::optim::{OptimizerConfig, ScheduleConfig, SgdConfig};
+use phalanx::prelude::*;
+use phalanx::tensor::Cpu;
+use phalanx::train::events::StepDone;
+use phalanx::train::{
+    Job, Limit, Methods, OnNonFinite, Plan, Reduction, TrainConfig, never_stop, run_rank, task_of,
+};
+
+/// Doubles the batch when the noise of the gradient is longer than `limit` times the gradient itself.
+#[derive(Debug)]
+struct Doubling {
+    batch: u64,
+    limit: f64,
+    max_batch: u64,
+}
+
+impl BatchPolicy for Doubling {
+    fn name(&self) -> &'static str {
+        "doubling"
+    }
+
+    fn needs(&self, _: &BatchContext) -> Needs {
+        Needs { chunks: Chunks::Ranks, projections: false }
+    }
+
+    /// A pure function of what all ranks agreed on, so that all decide the same.
+    fn decide(
+        &mut self,
+        statistics: &Agreed<ScalarBlock>,
+        _: &BatchContext,
+    ) -> Result<BatchDecision, GradError> {
+        // variance of the batch's mean gradient, against the squared length of that gradient
+        let ratio = statistics.tr_s()? / (statistics.samples as f64 * statistics.n);
+        if ratio > self.limit {
+            self.batch = (2 * self.batch).min(self.max_batch);
+        }
+        Ok(BatchDecision { batch: self.batch, target: Some(ratio) })
+    }
+
+    fn state(&self) -> PolicyState {
+        PolicyState { version: 1, bytes: self.batch.to_le_bytes().to_vec() }
+    }
+
+    fn restore(&mut self, state: &PolicyState) -> Result<(), GradError> {
+        let (owner, version, len, need) = ("doubling", state.version, state.bytes.len(), 1);
+        let bytes = state.bytes[..].try_into();
+        let bytes = bytes.map_err(|_| GradError::PolicyState { owner, version, len, need })?;
+        self.batch = u64::from_le_bytes(bytes);
+        Ok(())
+    }
+}
+
+/// Prints each change of the batch.
+struct Printed;
+
+impl Watch for Printed {
+    fn step(&self, done: &StepDone, _total: u64, _accuracy: Option<f64>) {
+        println!("step {:>3}: loss {:.3}, batch {}", done.step, done.loss, done.batch);
+    }
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    const RANKS: usize = 2;
+    let data = Source::Digits.open()?.hold_out(0.1, 1)?;
+    let task = task_of(data.train.kind());
+
+    let mut params = ParamBuilder::new();
+    let net: Arc<dyn AnyNet> =
+        Arc::from(Registry::default().build("mlp", ModelConfig::new(), &task, &mut params)?);
+    let params = params.finish();
+
+    let config = TrainConfig {
+        seed: 1,
+        batch: 16,
+        micro_batch: 0,
+        tile: 0,
+        limit: Limit::Samples(6000),
+        reduction: Reduction::Fast,
+        first_bucket_bytes: 64 << 10,
+        bucket_bytes: 1 << 20,
+        on_nonfinite: OnNonFinite::Stop,
+        clip_norm: None,
+        eval_every: 0,
+        log_every: 10,
+        checkpoint_every: 0,
+        drop_last: false,
+        memory_limit: None,
+    };
+    let plan = Plan::new(&*net, &params, &task, &config, 16 / RANKS)?;
+    let sgd = OptimizerConfig::Sgd(SgdConfig { lr: 0.05, momentum: 0.9, ..SgdConfig::default() });
+    let linear = ScheduleConfig::from_name("linear")?;
+    // the configurations are checked once here, so that making them on a rank cannot fail
+    sgd.validate()?;
+    linear.validate()?;
+    let job = Job {
+        name: "own-policy".to_owned(),
+        model: "mlp".to_owned(),
+        config,
+        net: net as Arc<dyn Net<Cpu<f32>>>,
+        task,
+        plan,
+        data,
+        methods: Box::new(move || Methods {
+            over_samples: Box::new(Mean),
+            over_ranks: Box::new(Mean),
+            over_tasks: Box::new(Mean),
+            over_time: sgd.build().expect("validated"),
+            lr: sgd.lr(),
+            schedule: linear.build().expect("validated"),
+            policy: Box::new(Doubling { batch: 16, limit: 0.5, max_batch: 256 }),
+        }),
+        backend: Cpu::<f32>::new(),
+        files: None,
+        watch: Arc::new(Printed),
+        stop: never_stop(),
+        at: Arc::default(),
+    };
+    let outcomes = run_ranks(WorldSize(RANKS), &Options::default(), move |comm| run_rank(&job, &comm))?;
+    let outcome = outcomes.into_iter().flatten().next().ok_or("rank 0 has the outcome")?;
+    let (batch, steps) = (outcome.summary.final_batch, outcome.summary.steps);
+    println!("the batch grew from 16 to {batch} samples, 6000 samples took {steps} steps");
+    assert!(batch > 16 && steps < 6000 / 16, "{batch} {steps}");
+    Ok(())
+}

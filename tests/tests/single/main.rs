@@ -1,0 +1,5 @@
+//! The whole loop as a library, on ranks that are threads of one process.
+
+mod equality;
+mod failures;
+mod methods;

@@ -1,0 +1,35 @@
+//! `cargo xtask lint`: format, clippy, documentation, the rules of the tree, licences and sources.
+
+use anyhow::Result;
+
+use crate::packages;
+use crate::shell::{cargo, command, run, succeeds};
+
+pub(crate) fn lint() -> Result<()> {
+    let parts = [
+        run(cargo(&["fmt", "--all", "--check"])),
+        run(cargo(&["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"])),
+        docs(),
+        run(cargo(&["test", "--quiet", "--package", "phalanx-tests", "--test", "tidy"])),
+        packages::check(),
+        deny(),
+    ];
+    // all parts run, so that one failure does not hide another
+    parts.into_iter().collect()
+}
+
+/// Builds the documentation; a broken link is an error.
+pub(crate) fn docs() -> Result<()> {
+    let mut doc = cargo(&["doc", "--quiet", "--workspace", "--no-deps"]);
+    doc.env("RUSTDOCFLAGS", "-D warnings");
+    run(doc)
+}
+
+/// Advisories need a database from the network, which only cargo-deny fetches.
+fn deny() -> Result<()> {
+    if succeeds(command("cargo-deny", &["--version"])) {
+        return run(cargo(&["deny", "check"]));
+    }
+    println!("cargo-deny is not here: licences and sources were checked, advisories were not");
+    Ok(())
+}

@@ -1,0 +1,63 @@
+//! `cargo xtask test`: all tests, the documentation's programs, the interleavings, and what was left out.
+
+use std::process::{Command, Stdio};
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::shell::{cargo, command, root, run, shown, succeeds, target};
+use crate::skipped::{self, Skipped};
+
+/// Cases of a property test; its own default is for a longer wait.
+const PROPTEST_CASES: &str = "32";
+
+pub(crate) fn test() -> Result<()> {
+    let required = std::env::var_os("PHALANX_REQUIRE").unwrap_or_default();
+    let is_all_required = required.to_string_lossy().split(',').any(|name| name.trim() == "all");
+    // all parts run, so that one failure does not hide another
+    let has_nextest = succeeds(command("cargo-nextest", &["--version"]));
+    let unit = if has_nextest { nextest() } else { libtest() };
+    let docs = run(cargo(&["test", "--quiet", "--doc", "--workspace"]));
+    let interleavings = loom();
+    let report = unit.as_ref().map_or(Ok(()), |left_out| skipped::report(left_out, is_all_required));
+    unit.and(docs).and(interleavings).and(report)
+}
+
+/// Property tests get few cases, unless the caller says how many.
+fn with_cases(mut command: Command) -> Command {
+    if std::env::var_os("PROPTEST_CASES").is_none() {
+        command.env("PROPTEST_CASES", PROPTEST_CASES);
+    }
+    command
+}
+
+/// By nextest, whose report (.config/nextest.toml) has what each test printed.
+fn nextest() -> Result<Vec<Skipped>> {
+    run(with_cases(cargo(&["nextest", "run", "--workspace", "--no-fail-fast", "--profile", "xtask"])))?;
+    let report = target().join("nextest/xtask/junit.xml");
+    let xml = std::fs::read_to_string(&report).with_context(|| format!("reading {}", report.display()))?;
+    Ok(skipped::from_junit(&xml))
+}
+
+/// By `cargo test`, one test program after the other.
+fn libtest() -> Result<Vec<Skipped>> {
+    let args = ["test", "--workspace", "--all-targets", "--no-fail-fast", "--", "--show-output"];
+    let mut command = with_cases(cargo(&args));
+    println!("$ {}", shown(&command));
+    let output = command.stderr(Stdio::inherit()).output().context("starting cargo")?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    text.lines().filter(|line| line.starts_with("test ")).for_each(|line| println!("{line}"));
+    if !output.status.success() {
+        println!("{text}");
+        bail!("{} ended with {}", shown(&command), output.status);
+    }
+    Ok(skipped::from_shown(&text))
+}
+
+/// Every interleaving of the thread backend's waits, by loom; another build of one crate.
+fn loom() -> Result<()> {
+    let place = root().join("target/loom");
+    let args = ["test", "--quiet", "--package", "phalanx-comm", "--lib", "--release", "loom"];
+    let mut command = cargo(&args);
+    command.env("RUSTFLAGS", "--cfg loom").env("CARGO_TARGET_DIR", place);
+    run(command)
+}
