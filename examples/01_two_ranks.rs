@@ -1,5 +1,6 @@
 //! Two ranks as threads, each with samples of its own, fit one line together. Run: `cargo run -p phalanx --example 01-two-ranks`.
 #![expect(clippy::print_stdout, reason = "an example shows its result")]
+#![expect(clippy::panic_in_result_fn, reason = "an example checks its result")]
 
 use phalanx::comm::{CommError, Options, WorldError, WorldSize, run_ranks};
 use phalanx::prelude::*;

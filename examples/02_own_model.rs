@@ -1,5 +1,6 @@
 //! A model of one's own, trained on the handwritten digits on two ranks. Run: `cargo run -p phalanx --example 02-own-model`.
 #![expect(clippy::print_stdout, reason = "an example shows its result")]
+#![expect(clippy::panic_in_result_fn, reason = "an example checks its result")]
 
 use std::error::Error;
 use std::sync::Arc;

@@ -1,5 +1,6 @@
 //! A batch policy of one's own: it reads the noise of the gradient and grows the batch. Run: `cargo run -p phalanx --example 03-own-policy`.
 #![expect(clippy::print_stdout, reason = "an example shows its result")]
+#![expect(clippy::panic_in_result_fn, reason = "an example checks its result")]
 #![expect(clippy::cast_precision_loss, reason = "batches are far below 2^52")]
 
 use std::error::Error;

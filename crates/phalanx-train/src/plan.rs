@@ -80,15 +80,14 @@ impl Plan {
     /// What ranks compare before the first step.
     #[must_use]
     pub fn describe(&self) -> String {
-        use std::fmt::Write;
-        let mut text = format!("tile {}; ", self.tile);
-        for bucket in &self.buckets {
-            let _ = write!(text, "bucket {:?}; ", bucket.range);
-        }
-        for (_, spec, span) in self.params.iter() {
-            let _ = write!(text, "{} {} at {}; ", spec.name, spec.shape, span.offset);
-        }
-        text
+        let buckets = self.buckets.iter().map(|bucket| format!("bucket {:?}", bucket.range));
+        let params = self
+            .params
+            .iter()
+            .map(|(_, spec, span)| format!("{} {} at {}", spec.name, spec.shape, span.offset));
+        let parts: Vec<String> =
+            [format!("tile {}", self.tile)].into_iter().chain(buckets).chain(params).collect();
+        parts.join("; ")
     }
 }
 

@@ -293,7 +293,7 @@ impl<'a, B: HostBackend> Run<'a, B> {
         }
         self.job.at.store(self.place.step, Ordering::Relaxed);
         let step = self.place.step;
-        if self.open.is_some() || (self.comm.rank() == Rank(0) && step % config.log_every == 0) {
+        if self.open.is_some() || (self.comm.rank() == Rank(0) && step.is_multiple_of(config.log_every)) {
             let event = StepDone {
                 step,
                 samples: self.place.samples,
@@ -308,7 +308,7 @@ impl<'a, B: HostBackend> Run<'a, B> {
                 data_seconds: done.data.as_secs_f64(),
                 skipped: done.skipped,
             };
-            if step % config.log_every == 0 {
+            if step.is_multiple_of(config.log_every) {
                 let accuracy = self.last_eval.map(|(_, score)| score.accuracy);
                 self.job.watch.step(&event, self.total(), accuracy);
             }
@@ -333,7 +333,7 @@ impl<'a, B: HostBackend> Run<'a, B> {
                 }))?;
             }
         }
-        let due = |every: u64| every > 0 && step % every == 0;
+        let due = |every: u64| every > 0 && step.is_multiple_of(every);
         if due(config.eval_every) {
             self.validate()?;
         }

@@ -148,7 +148,7 @@ impl<'a, B: HostBackend> Worker<'a, B> {
         };
         let stop = hits_and_stop[1] > 0.0;
         let start = self.now();
-        let block = sums.clone().zip(moments).map(|(sums, moments)| sums.block(&moments));
+        let block = sums.zip(moments).map(|(sums, moments)| sums.block(&moments));
         let finite = block.loss.is_finite() && block.nonfinite == 0 && block.n.is_finite();
         let lr = self.methods.lr
             * self.methods.schedule.factor(Progress { samples: batch.before, total: batch.total });

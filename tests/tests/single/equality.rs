@@ -45,6 +45,8 @@ fn reproducible_bits_depend_on_neither_ranks_nor_buckets_nor_micro_batches() {
     }
     let one_bucket = TrainConfig { first_bucket_bytes: 1 << 20, ..reproducible.clone() };
     assert_eq!(bits(&outcome(3, one_bucket)), need, "one bucket");
+    let parts = TrainConfig { micro_batch: 3, ..reproducible.clone() };
+    assert_eq!(bits(&outcome(2, parts)), need, "micro-batches");
     assert_ne!(bits(&outcome(2, TrainConfig { seed: 8, ..reproducible })), need, "the seed matters");
 }
 

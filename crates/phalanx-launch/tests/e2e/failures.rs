@@ -20,7 +20,7 @@ fn data_that_are_no_numbers_are_refused_by_line_and_column() {
     dir.write("t.csv", format!("a,b,label\n{rows}"));
     dir.train("good", &[]).done();
     dir.write("t.csv", format!("a,b,label\n{}", rows.replace("\n5,", "\nNaN,")));
-    dir.train("bad", &[]).failed(2, &["t.csv", "line 7, column 1", "\"NaN\"", "a finite number"]);
+    dir.train("bad", &[]).failed(1, &["t.csv", "line 7, column 1", "\"NaN\"", "a finite number"]);
 }
 
 #[test]
@@ -48,11 +48,13 @@ fn a_step_that_is_not_finite_is_left_out_on_request() {
 #[test]
 fn more_than_can_be_shared_is_refused() {
     let dir = Dir::new(SMALL);
-    dir.train("run", &["--set", "train.batch=5000"]).failed(2, &["train.batch", "5000"]);
+    dir.train("batch", &["--set", "train.batch=5000"]).failed(2, &["train.batch", "5000"]);
     let reproducible = ["--set", "train.reduction=reproducible", "--ranks", "9"];
-    dir.train("run", &reproducible).failed(2, &["train.ranks", "9"]);
-    dir.train("run", &["--set", "train.memory_limit=1000"]).failed(2, &["train.memory_limit"]);
-    assert!(!dir.files("run").summary().exists());
+    dir.train("ranks", &reproducible).failed(2, &["train.ranks", "9"]);
+    dir.train("memory", &["--set", "train.memory_limit=1000"]).failed(2, &["train.memory_limit", "1000"]);
+    for run in ["batch", "ranks", "memory"] {
+        assert!(!dir.files(run).summary().exists() && !dir.files(run).checkpoints().exists(), "{run}");
+    }
 }
 
 #[test]

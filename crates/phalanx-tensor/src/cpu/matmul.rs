@@ -381,6 +381,7 @@ impl<T: Float> Packed<'_, '_, T> {
 ///
 /// # Safety
 /// Inside `launch`; `a` reads `k * MR` elements, `b(t)` reads `NR` vectors.
+#[expect(clippy::needless_range_loop, reason = "constant bounds unroll into registers")]
 #[inline(always)]
 pub(super) unsafe fn tile<L: Lanes, const MR: usize, const NR: usize>(
     k: usize,
