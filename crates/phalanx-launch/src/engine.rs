@@ -196,20 +196,21 @@ pub fn train(
         Ok(outcome) => Ok(outcome.summary),
         Err(error) => {
             let (rank, exit) = job::blame(&error);
+            let error = job::told(error);
             let failure = Failure {
                 rank,
                 host: phalanx_train::host(),
                 step: at.load(Ordering::Relaxed) + 1,
                 phase: "training".to_owned(),
                 operation: None,
-                causes: Failure::chain(&error),
+                causes: error.chain().map(ToString::to_string).collect(),
                 exit_code: exit.code(),
             };
             // The error itself matters more than that it could not be written down.
             if let Err(unwritten) = failure.write(&paths.failure()) {
                 tracing::warn!("{} could not be written: {unwritten}", paths.failure().display());
             }
-            Err(WithExit::new(exit, anyhow::Error::from(error)).into())
+            Err(WithExit::new(exit, error).into())
         }
     }
 }

@@ -55,7 +55,7 @@ pub struct TrainConfig {
     pub on_nonfinite: OnNonFinite,
     /// Largest norm of the gradient; a longer one is scaled down to it.
     pub clip_norm: Option<f64>,
-    /// Steps between evaluations on the validation set, 0 for only with checkpoints.
+    /// Steps between evaluations on the validation set, 0 for one at the end of each epoch; each checkpoint has one too.
     pub eval_every: u64,
     /// Steps between progress reports.
     pub log_every: u64,

@@ -263,6 +263,7 @@ impl<'a, B: HostBackend> Run<'a, B> {
                 before: self.place.samples,
                 total,
                 indices: drawn.indices,
+                size: self.place.batch,
                 stop: (self.job.stop)(),
             };
             let began = Instant::now();
@@ -280,6 +281,8 @@ impl<'a, B: HostBackend> Run<'a, B> {
     /// Everything between two steps.
     fn after(&mut self, done: &Done, next: u64, took: Duration) -> Result<(), TrainError> {
         let config = &self.job.config;
+        let epoch_len = self.job.data.train.len() as u64;
+        let ends_epoch = next / epoch_len > self.place.cursor / epoch_len;
         self.place.step += 1;
         self.place.samples += done.samples;
         self.place.cursor = next;
@@ -334,7 +337,7 @@ impl<'a, B: HostBackend> Run<'a, B> {
             }
         }
         let due = |every: u64| every > 0 && step.is_multiple_of(every);
-        if due(config.eval_every) {
+        if due(config.eval_every) || (config.eval_every == 0 && ends_epoch && self.job.files.is_some()) {
             self.validate()?;
         }
         if due(config.checkpoint_every) && self.job.files.is_some() {
@@ -478,6 +481,8 @@ impl<'a, B: HostBackend> Run<'a, B> {
                 board.flush()?;
             }
         }
+        let (median_step_seconds, calm_step_seconds) = step_times(&self.step_seconds);
+        let mean_batch = float(self.trained) / float(self.step_seconds.len().max(1) as u64);
         let summary = Summary {
             name: self.job.name.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -488,7 +493,11 @@ impl<'a, B: HostBackend> Run<'a, B> {
             train_loss: self.last_loss,
             best_validation_loss: self.best.map(|(_, loss)| loss),
             best_validation_step: self.best.map(|(step, _)| step),
-            samples_per_second: float(self.trained) / seconds.max(1e-9),
+            samples_per_second: if median_step_seconds > 0.0 {
+                mean_batch / median_step_seconds
+            } else {
+                0.0
+            },
             seconds,
             steps: self.place.step,
             samples: self.place.samples,
@@ -510,7 +519,6 @@ impl<'a, B: HostBackend> Run<'a, B> {
         if let Some(files) = &self.job.files {
             summary.write(&files.paths.summary())?;
         }
-        let (median_step_seconds, calm_step_seconds) = step_times(&self.step_seconds);
         let arena_bytes = self.worker.graph.arena_bytes();
         Ok(Some(Outcome { summary, params, median_step_seconds, calm_step_seconds, arena_bytes }))
     }

@@ -46,6 +46,8 @@ pub(crate) struct Batch<'a> {
     /// Samples of the whole run.
     pub(crate) total: u64,
     pub(crate) indices: &'a [usize],
+    /// The batch that the policy decided on; the last of an epoch may be shorter.
+    pub(crate) size: u64,
     /// Whether this rank asks for a stop.
     pub(crate) stop: bool,
 }
@@ -175,7 +177,7 @@ impl<'a, B: HostBackend> Worker<'a, B> {
             return Err(self.culprit(data, batch)?);
         }
         let mut decision = None;
-        if finite && needs.chunks != Chunks::None {
+        if finite {
             decision = Some(self.methods.policy.decide(&block, &context)?);
         }
         Ok(Done {
@@ -197,7 +199,7 @@ impl<'a, B: HostBackend> Worker<'a, B> {
             step: batch.step,
             samples: batch.before,
             total: batch.total,
-            batch: batch.indices.len() as u64,
+            batch: batch.size,
             max_batch: u64::MAX,
             ranks: self.comm.size().get() as u64,
             lr: self.methods.lr,

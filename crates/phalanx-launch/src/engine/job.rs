@@ -232,6 +232,10 @@ pub(super) fn launch(
 pub(super) fn blame(error: &WorldError<TrainError>) -> (Option<u64>, Exit) {
     use phalanx_comm::CommError;
     match error.failure() {
+        // All ranks report it; whose share it was is in the error.
+        RankFailure::Failed { error: TrainError::NonFinite { rank, .. }, .. } => {
+            (rank.map(|r| r as u64), Exit::Failed)
+        }
         RankFailure::Failed { rank, .. } => (Some(rank.index() as u64), Exit::Failed),
         RankFailure::Comm(CommError::Panicked { rank, .. } | CommError::Left { rank, .. }) => {
             (Some(rank.index() as u64), Exit::RankLost)
@@ -240,5 +244,17 @@ pub(super) fn blame(error: &WorldError<TrainError>) -> (Option<u64>, Exit) {
             (missing.first().map(|m| m.rank.index() as u64), Exit::RankLost)
         }
         _ => (None, Exit::Failed),
+    }
+}
+
+/// The error as it is told: a number that is not finite names its rank itself, whichever rank reported it first.
+pub(super) fn told(error: WorldError<TrainError>) -> anyhow::Error {
+    if !matches!(error.failure(), RankFailure::Failed { error: TrainError::NonFinite { .. }, .. }) {
+        return error.into();
+    }
+    match error.into_failure() {
+        RankFailure::Failed { error, .. } => error.into(),
+        RankFailure::Comm(error) => error.into(),
+        other => anyhow::anyhow!("{other:?}"),
     }
 }
