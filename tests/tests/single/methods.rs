@@ -87,7 +87,11 @@ impl BatchPolicy for Growing {
         context: &BatchContext,
     ) -> Result<BatchDecision, GradError> {
         let chunks = usize::try_from(statistics.chunks).unwrap_or(0);
-        if chunks < 2 || statistics.samples != context.batch {
+        // the step is as large as the batch decided on, but where the run ends
+        let is_whole = statistics.samples == context.batch;
+        let is_last =
+            context.samples + statistics.samples == context.total && statistics.samples < context.batch;
+        if chunks < 2 || !(is_whole || is_last) {
             return Err(GradError::TooFewChunks { statistic: "growing", got: statistics.chunks });
         }
         self.batch += 10;
