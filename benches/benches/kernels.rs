@@ -1,7 +1,6 @@
 //! Matrix products in every layout, and convolutions forward and backward, on one thread.
 //!
 //! Criterion's throughput is in elements a second, an element being one floating-point operation.
-#![expect(missing_docs, reason = "criterion's macros make public items")]
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use phalanx::tensor::op::{Activation, ConvOps, Mat, MatmulOps, MatmulSpec};
