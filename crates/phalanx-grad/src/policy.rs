@@ -47,7 +47,7 @@ pub trait BatchPolicy: Debug + Send {
 pub struct BatchContext {
     /// The step just done, counted from 1.
     pub step: u64,
-    /// Samples seen, this step's included.
+    /// Samples seen before this step.
     pub samples: u64,
     /// Samples of the whole run.
     pub total: u64,
