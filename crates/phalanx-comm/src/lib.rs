@@ -31,6 +31,7 @@ mod agreed;
 mod arithmetic;
 mod call;
 mod communicator;
+pub mod control;
 mod element;
 mod error;
 mod event;
