@@ -112,7 +112,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         files: None,
         watch: Arc::new(Printed),
         stop: never_stop(),
-        at: Arc::default(),
+        board: Arc::default(),
     };
     let outcomes = run_ranks(WorldSize(RANKS), &Options::default(), move |comm| run_rank(&job, &comm))?;
     let outcome = outcomes.into_iter().flatten().next().ok_or("rank 0 has the outcome")?;

@@ -92,7 +92,7 @@ pub fn job(ranks: usize, config: TrainConfig) -> Job<Device> {
         files: None,
         watch: Arc::new(Steps::default()),
         stop: never_stop(),
-        at: Arc::default(),
+        board: Arc::default(),
     }
 }
 

@@ -3,6 +3,7 @@
 #![expect(clippy::print_stdout, reason = "the program reports to its user")]
 
 mod examples;
+mod faults;
 mod licence;
 mod lint;
 mod packages;
@@ -19,7 +20,8 @@ const USAGE: &str = "usage: cargo xtask PART
   test            run everything that can run, then tell what was left out and why
   lint            format, clippy, documentation, rules of the tree, licences and sources
   docs            build the documentation of every crate
-  examples        run every example";
+  examples        run every example
+  faults          make runs fail at every moment, and go on from what is left";
 
 fn main() -> Result<()> {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -30,6 +32,7 @@ fn main() -> Result<()> {
         ["lint"] => lint::lint(),
         ["docs"] => lint::docs(),
         ["examples"] => examples::examples(),
+        ["faults"] => faults::faults(),
         [] | ["help" | "--help" | "-h"] => {
             println!("{USAGE}");
             Ok(())

@@ -42,6 +42,24 @@ const NEEDS: &[Need] = &[
         is_required: true,
     },
     Need {
+        name: "iproute2",
+        why: "makes the network namespaces of virtual clusters",
+        source: Source::Apt,
+        is_required: true,
+    },
+    Need {
+        name: "openssh-server",
+        why: "lets mpirun into the nodes of virtual clusters",
+        source: Source::Apt,
+        is_required: true,
+    },
+    Need {
+        name: "openmpi-bin",
+        why: "starts ranks on several hosts",
+        source: Source::Apt,
+        is_required: true,
+    },
+    Need {
         name: "python3-venv",
         why: "makes target/python, the environment of the tests",
         source: Source::Apt,

@@ -48,8 +48,8 @@ fn start(cli: &Cli, registered: &Registered) -> Exit {
     });
     logging::start(&cli.global, &screen, is_colored);
     let ui = ui(&cli.global, is_terminal, &screen);
-    let mut out = io::stdout().lock();
-    let mut context = Context { registered, ui: &ui, out: &mut out, is_quiet: cli.global.quiet };
+    let mut out = io::stdout();
+    let mut context = Context { registered, ui: &ui, out: &mut out, is_quiet: cli.global.quiet, is_colored };
     let ended = commands::run(&cli.command, &mut context);
     let ended = ended.and_then(|exit| Ok(out.flush().map(|()| exit)?));
     match ended {

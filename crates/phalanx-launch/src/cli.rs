@@ -1,11 +1,16 @@
 //! The command line as typed, by clap.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
+use crate::cluster::Switch;
 use crate::engine::{Cpu, Device, Hardware, Split, Which};
+use crate::faults::Injection;
+use crate::launcher::Explicit;
+use crate::supervise::RankFilter;
 
 /// Trains models on many ranks, from run files.
 #[derive(Debug, Parser)]
@@ -56,6 +61,12 @@ pub(crate) enum Color {
 pub(crate) enum Command {
     /// Train what a run file describes.
     Train(TrainArgs),
+    /// Train, and make a rank fail on the way, to see what becomes of the run.
+    Fault(FaultArgs),
+    /// Start the ranks of a job on several hosts, by mpirun or srun, and keep them running.
+    Launch(LaunchArgs),
+    /// Make a virtual cluster on this machine, for trying and testing: needs root.
+    Cluster(ClusterArgs),
     /// Score the model of a run.
     Eval(EvalArgs),
     /// Fetch data sets and look at them.
@@ -79,11 +90,16 @@ pub(crate) enum Command {
         #[arg(short, long, default_value = "report.html", value_name = "FILE")]
         output: PathBuf,
     },
+    /// Tell which rank this process is, who told, and what the machine has.
+    Env(Explicit),
     /// Print a script that completes this command line.
     Completions {
         /// The shell.
         shell: Shell,
     },
+    /// Say which program and machine this is, to a launcher on another host.
+    #[command(hide = true)]
+    HostIdentity,
     /// Time the parts of a training step.
     #[command(hide = true)]
     BenchStep {
@@ -107,7 +123,7 @@ pub(crate) struct RunArgs {
     pub(crate) changes: ChangeArgs,
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct ChangeArgs {
     /// Put a value over the run file's; the value is one of TOML, a bare word is a string.
     #[arg(long = "set", value_name = "KEY=VALUE")]
@@ -131,6 +147,15 @@ impl From<HardwareArgs> for Hardware {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct FaultArgs {
+    /// The fault, as `faults.inject` of the run file has it: "kill rank 1 at step 3 in backward".
+    #[arg(value_name = "FAULT")]
+    pub(crate) fault: Injection,
+    #[command(flatten)]
+    pub(crate) train: TrainArgs,
+}
+
+#[derive(Debug, Clone, Args)]
 pub(crate) struct TrainArgs {
     /// The run file.
     #[arg(value_name = "RUN.toml", required_unless_present = "resume")]
@@ -155,6 +180,131 @@ pub(crate) struct TrainArgs {
     pub(crate) changes: ChangeArgs,
     #[command(flatten)]
     pub(crate) hardware: HardwareArgs,
+    #[command(flatten)]
+    pub(crate) place: Explicit,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LaunchArgs {
+    /// The hosts, a line each: NAME slots=N.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) hosts: Option<PathBuf>,
+    /// How many ranks are started [default: as many as the hosts have slots].
+    #[arg(short = 'n', long, value_name = "N")]
+    pub(crate) ranks: Option<usize>,
+    /// The program that starts them [default: srun inside an allocation of Slurm, else mpirun].
+    #[arg(long, value_name = "PROGRAM")]
+    pub(crate) mpirun: Option<PathBuf>,
+    /// A word for mpirun or srun itself; may be repeated.
+    #[arg(long = "mpi-arg", value_name = "WORD", allow_hyphen_values = true)]
+    pub(crate) mpi_args: Vec<String>,
+    /// The remote shell and its options [default: ssh].
+    #[arg(long, value_name = "COMMAND")]
+    pub(crate) ssh: Option<String>,
+    /// Do not ask the hosts whether they are fit for the job.
+    #[arg(long)]
+    pub(crate) no_check: bool,
+    /// Print the command and start nothing.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Start the ranks again, from the last checkpoint, this many times.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) max_restarts: u32,
+    /// Seconds before the first restart; doubled each time, up to a minute.
+    #[arg(long, value_name = "SECONDS", default_value_t = 2.0, value_parser = seconds)]
+    pub(crate) backoff_seconds: f64,
+    /// How few ranks a restart may have, when hosts are gone [default: all].
+    #[arg(long, value_name = "N")]
+    pub(crate) min_ranks: Option<usize>,
+    /// Seconds that the ranks have for a checkpoint when the job is asked to stop.
+    #[arg(long, value_name = "SECONDS", default_value_t = 30.0, value_parser = seconds)]
+    pub(crate) grace_seconds: f64,
+    /// Show the lines of these ranks only, such as 0,4-7.
+    #[arg(long, value_name = "RANKS")]
+    pub(crate) only: Option<RankFilter>,
+    /// Keep a log a rank in this directory.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) logs: Option<PathBuf>,
+    /// What each rank runs: train RUN.toml and its arguments.
+    #[arg(
+        required = true,
+        trailing_var_arg = true,
+        allow_hyphen_values = true,
+        value_name = "train RUN.toml ..."
+    )]
+    pub(crate) command: Vec<OsString>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ClusterArgs {
+    /// Several clusters may be up, by their names.
+    #[arg(long, default_value = "phalanx")]
+    pub(crate) name: String,
+    #[command(subcommand)]
+    pub(crate) command: ClusterCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ClusterCommand {
+    /// Bring up nodes: node1, node2, ...
+    Up {
+        /// How many.
+        #[arg(value_parser = clap::value_parser!(u16).range(1..=64))]
+        nodes: u16,
+        /// Ranks that the hosts file gives each.
+        #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..))]
+        slots: u16,
+        /// What joins them.
+        #[arg(long, value_enum, default_value_t = Switch::Bridge)]
+        switch: Switch,
+    },
+    /// End every process of the nodes and remove them.
+    Down,
+    /// List the nodes, their processes and their traffic.
+    Status,
+    /// Run a command in a node.
+    On {
+        /// The number of the node.
+        node: usize,
+        /// The command.
+        #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+        command: Vec<OsString>,
+    },
+    /// Limit what a node sends and receives.
+    Rate {
+        /// The number of the node.
+        node: usize,
+        /// Such as 200mbit, or off.
+        rate: String,
+    },
+    /// Delay what a node sends.
+    Delay {
+        /// The number of the node.
+        node: usize,
+        /// Such as 5ms; 0 for none.
+        time: String,
+    },
+    /// Lose a share of what a node sends.
+    Loss {
+        /// The number of the node.
+        node: usize,
+        /// 0 to 1.
+        share: f64,
+    },
+    /// Pull the cable of a node, or cut it off from one other.
+    Cut {
+        /// The number of the node.
+        node: usize,
+        /// The other node.
+        other: Option<usize>,
+    },
+    /// Undo a cut.
+    Heal {
+        /// The number of the node.
+        node: usize,
+        /// The other node.
+        other: Option<usize>,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -202,6 +352,12 @@ pub(crate) enum ConfigCommand {
         #[command(flatten)]
         changes: ChangeArgs,
     },
+}
+
+/// Seconds of a day at most: more is a typing error.
+fn seconds(text: &str) -> Result<f64, String> {
+    let in_day = |seconds: &f64| (0.0..=86_400.0).contains(seconds);
+    text.parse().ok().filter(in_day).ok_or_else(|| "need 0 to 86400 seconds".to_owned())
 }
 
 fn which(text: &str) -> Result<Which, String> {

@@ -1,9 +1,12 @@
 //! The commands: thin, each asks the engine and prints its answer.
 
+mod cluster;
 mod config;
 mod data;
+mod env;
 mod eval;
 mod inspect;
+mod launch;
 mod train;
 
 use std::io::Write;
@@ -14,6 +17,7 @@ use phalanx_train::rundir::RunPaths;
 
 use crate::cli::{ChangeArgs, Cli, Command, HardwareArgs, RunArgs};
 use crate::engine;
+use crate::environment;
 use crate::exit::Exit;
 use crate::report;
 use crate::runfile::{RawRun, Registered, Run, RunFileError};
@@ -25,14 +29,16 @@ use std::sync::Arc;
 pub(crate) struct Context<'a> {
     pub(crate) registered: &'a Registered,
     pub(crate) ui: &'a Arc<dyn Ui>,
-    pub(crate) out: &'a mut dyn Write,
+    pub(crate) out: &'a mut (dyn Write + Send),
     pub(crate) is_quiet: bool,
+    pub(crate) is_colored: bool,
 }
 
 /// Runs a command to its end.
 pub(crate) fn run(command: &Command, context: &mut Context<'_>) -> anyhow::Result<Exit> {
     match command {
         Command::Train(args) => return train::train(args, context),
+        Command::Fault(args) => return train::train_with_fault(args, context),
         Command::Eval(args) => eval::eval(args, context)?,
         Command::Data(command) => data::data(command, context)?,
         Command::Inspect { path } => inspect::inspect(path, context.out)?,
@@ -44,6 +50,10 @@ pub(crate) fn run(command: &Command, context: &mut Context<'_>) -> anyhow::Resul
             }
             writeln!(context.out, "{}: {} bytes", output.display(), written.bytes)?;
         }
+        Command::Cluster(args) => cluster::cluster(args, context)?,
+        Command::Launch(args) => return launch::launch(args, context),
+        Command::HostIdentity => launch::host_identity(context.out)?,
+        Command::Env(explicit) => env::env(explicit, &environment::lookup, context.out)?,
         Command::Completions { shell } => {
             // clap_complete panics on a pipe that is closed; a buffer never is
             let mut script = Vec::new();

@@ -2,14 +2,18 @@
 //!
 //! Commands name no part of the engine but this module.
 
+pub mod watchdog;
+
 mod job;
+mod post_mortem;
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::Context as _;
 
+use phalanx_comm::control::Board;
+use phalanx_comm::{Rank, WorldSize};
 use phalanx_data::fetch::{self, FetchError, FetchOptions, Fetched, Origin};
 use phalanx_data::{CsvOptions, IdxOptions, Splits, TestPart, TextOptions};
 use phalanx_train::checkpoint::{Checkpoints, Keep};
@@ -21,6 +25,7 @@ use phalanx_train::{Failure, Files, Summary, Watch};
 use self::job::Parts;
 use crate::datasets;
 use crate::exit::{Exit, WithExit};
+use crate::faults::Injector;
 use crate::runfile::{Bytes, Column, Rule, Run, Source, Stop};
 use crate::stop::StopRequest;
 use crate::ui::{Evaluated, Progress, Ui};
@@ -180,7 +185,8 @@ pub fn train(
     ui: &Arc<dyn Ui>,
 ) -> anyhow::Result<Summary> {
     let Prepared(parts) = prepared;
-    let (paths, at) = (dir.paths().clone(), Arc::new(AtomicU64::new(0)));
+    let injector = Injector::new(&run.faults.inject);
+    let (paths, board) = (dir.paths().clone(), board(run.train.ranks, &injector));
     remove_old(&paths.failure())?;
     let files = Files {
         paths: paths.clone(),
@@ -189,27 +195,30 @@ pub fn train(
         tensorboard: run.output.tensorboard,
         trace: run.output.trace,
         resume: options.is_resumed,
+        storage: injector.storage(),
     };
     let stop = options.stop.clone();
     let stop: Arc<dyn Fn() -> bool + Send + Sync> = Arc::new(move || stop.is_made());
-    match job::launch(run, parts, Some(files), watcher(ui), Some(stop), Arc::clone(&at))? {
+    match job::launch(run, parts, Some(files), watcher(ui), Some(stop), Arc::clone(&board))? {
         Ok(outcome) => Ok(outcome.summary),
         Err(error) => {
             let (rank, exit) = job::blame(&error);
+            let at = rank.and_then(|rank| usize::try_from(rank).ok()).unwrap_or(0);
+            let (status, operation) = (board.of(Rank(at)), job::operation(&error, at));
+            for (rank, flight) in error.flights().iter().enumerate() {
+                post_mortem::write_flight(rank, flight, &paths);
+            }
             let error = job::told(error);
             let failure = Failure {
                 rank,
                 host: phalanx_train::host(),
-                step: at.load(Ordering::Relaxed) + 1,
-                phase: "training".to_owned(),
-                operation: None,
+                step: status.step,
+                phase: status.phase.to_string(),
+                operation,
                 causes: error.chain().map(ToString::to_string).collect(),
                 exit_code: exit.code(),
             };
-            // The error itself matters more than that it could not be written down.
-            if let Err(unwritten) = failure.write(&paths.failure()) {
-                tracing::warn!("{} could not be written: {unwritten}", paths.failure().display());
-            }
+            post_mortem::write_failure(&failure, &paths);
             Err(WithExit::new(exit, error).into())
         }
     }
@@ -222,6 +231,14 @@ fn remove_old(file: &Path) -> anyhow::Result<()> {
         }
         _ => Ok(()),
     }
+}
+
+/// A board whose ranks meet the run's faults.
+fn board(ranks: usize, injector: &Arc<Injector>) -> Arc<Board> {
+    let injector = Arc::clone(injector);
+    Arc::new(
+        Board::new(WorldSize(ranks)).on_enter(move |rank, step, phase| injector.enter(rank, step, phase)),
+    )
 }
 
 /// The loop's watcher that tells the user interface.
@@ -353,6 +370,13 @@ pub fn checkpoints(paths: &RunPaths) -> anyhow::Result<Vec<CheckpointHealth>> {
         fault: checkpoints.load(step).err().map(Into::into),
     };
     Ok(checkpoints.steps()?.into_iter().map(health).collect())
+}
+
+/// Whether a run has a state to go on from, whole or not.
+#[must_use]
+pub fn has_checkpoint(paths: &RunPaths) -> bool {
+    let checkpoints = Checkpoints::new(paths.checkpoints(), Keep::default(), Arc::new(Disk));
+    checkpoints.steps().is_ok_and(|steps| !steps.is_empty())
 }
 
 /// Brings a data set to `dir`, from `mirror` if one is given.

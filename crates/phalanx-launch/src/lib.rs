@@ -7,6 +7,7 @@
 pub mod datasets;
 pub mod engine;
 pub mod exit;
+pub mod faults;
 pub mod report;
 pub mod runfile;
 pub mod stop;
@@ -15,9 +16,15 @@ pub mod usage;
 
 mod app;
 mod cli;
+mod cluster;
 mod commands;
 mod environment;
+mod hosts;
 mod launcher;
 mod logging;
+mod supervise;
 
 pub use app::run;
+pub use cluster::ClusterError;
+pub use hosts::HostsError;
+pub use supervise::StarterError;

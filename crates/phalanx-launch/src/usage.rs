@@ -23,6 +23,26 @@ pub enum UsageError {
     /// `train` with neither a run file nor `--resume`.
     #[error("train needs a run file")]
     NoRunFile,
+    /// `launch` without a number of ranks.
+    #[error("launch needs -n, or a hosts file whose slots say how many ranks there are")]
+    NoRanks,
+    /// `launch` with something else to run.
+    #[error("launch runs `train RUN.toml`, got {got:?}")]
+    NotTrain {
+        /// The first word.
+        got: String,
+    },
+    /// Restarts of a run whose directory is not known.
+    #[error("--max-restarts needs `train --run-dir DIR`: a restart goes on with the run in that directory")]
+    RestartsNeedRunDir,
+    /// Hosts that cannot take part.
+    #[error("{} not fit for the job: the other hosts have slots for fewer than {need} ranks", unfit.join(", "))]
+    UnfitHosts {
+        /// Their names.
+        unfit: Vec<String>,
+        /// The ranks that are needed.
+        need: usize,
+    },
     /// No run of that name.
     #[error("no run named {name} in {} to resume", runs.display())]
     NoRunNamed {

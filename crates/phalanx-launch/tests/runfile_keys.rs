@@ -39,6 +39,7 @@ const KEYS: &[&str] = &[
     "train.first_bucket_bytes",
     "train.bucket_bytes",
     "train.timeout_seconds",
+    "train.lost_after_seconds",
     "train.on_nonfinite",
     "train.eval_every_steps",
     "train.log_every_steps",
@@ -63,6 +64,7 @@ const KEYS: &[&str] = &[
     "checkpoint.keep",
     "output.tensorboard",
     "output.trace",
+    "faults.inject",
 ];
 
 #[test]

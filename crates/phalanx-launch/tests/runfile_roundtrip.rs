@@ -71,6 +71,13 @@ fn value(key: &Key) -> BoxedStrategy<Toml> {
         proptest::collection::vec(integer(key.range).prop_map(Toml::Integer), 0..4)
             .prop_map(Toml::Array)
             .boxed()
+    } else if need.starts_with("faults") {
+        let faults = [
+            "kill rank 1 at step 3 in backward",
+            "delay rank 0 at step 2 for 0.5 s",
+            "drop rank 2 at step 9",
+        ];
+        proptest::sample::subsequence(faults.map(Toml::from).to_vec(), 0..=3).prop_map(Toml::Array).boxed()
     } else if need.starts_with("a size") {
         prop_oneof![
             (4..1_i64 << 40).prop_map(Toml::Integer),

@@ -3,7 +3,7 @@
 use crate::checkpoint::{Checkpoint, Checkpoints, Meta, Snapshot};
 use crate::config::{Limit, Reduction, TrainConfig};
 use crate::error::TrainError;
-use crate::evaluate::{Score, evaluate};
+use crate::evaluate::{Score, evaluate_telling};
 use crate::events::{
     CheckpointSaved, EvalDone, Event, EventWriter, PolicyDecided, RunFinished, RunStarted, Split, StepDone,
     WarningRaised,
@@ -14,18 +14,19 @@ use crate::model_file::{self, ModelFile};
 use crate::plan::Plan;
 use crate::rundir::RunPaths;
 use crate::state::{self, Place};
-use crate::storage::Disk;
+use crate::storage::Storage;
 use crate::summary::{Summary, peak_rss_bytes};
 use crate::tensorboard::TensorBoard;
 use crate::trace::{self, Clock, Lane, Phase};
 use crate::worker::{Batch, Done, Worker};
+use phalanx_comm::control::{self, Board};
 use phalanx_comm::{Communicator, CommunicatorExt, Rank, verify_plan};
 use phalanx_data::{Sampler, Splits};
 use phalanx_nn::{Net, Task};
 use sha2::{Digest, Sha256};
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// Spans of each rank that the trace holds.
@@ -73,8 +74,8 @@ pub struct Job<B: HostBackend> {
     pub watch: Arc<dyn Watch>,
     /// Set from outside to end the run after the next step, with a checkpoint.
     pub stop: Arc<dyn Fn() -> bool + Send + Sync>,
-    /// The step that rank 0 is at, readable from outside.
-    pub at: Arc<AtomicU64>,
+    /// Where each rank is, readable from outside; a board of no ranks keeps nothing.
+    pub board: Arc<Board>,
 }
 
 /// What a run writes, and where.
@@ -92,6 +93,8 @@ pub struct Files {
     pub trace: bool,
     /// Whether the run goes on from its last good checkpoint.
     pub resume: bool,
+    /// Where checkpoints are written.
+    pub storage: Arc<dyn Storage>,
 }
 
 impl<B: HostBackend> fmt::Debug for Job<B> {
@@ -172,6 +175,7 @@ impl<'a, B: HostBackend> Run<'a, B> {
             job.task,
             &job.config,
             &job.plan,
+            &job.board,
             (job.methods)(),
             clock,
             spans,
@@ -179,6 +183,7 @@ impl<'a, B: HostBackend> Run<'a, B> {
         let mut place = Place { batch: job.config.batch, ..Place::default() };
         let mut best = None;
         if let Some(files) = job.files.as_ref().filter(|f| f.resume) {
+            job.board.enter(comm.rank(), 0, control::Phase::Checkpoint);
             let held = load(job, files, comm)?;
             state::restore(&mut worker, &held)?;
             place = Place::of(&held.meta);
@@ -294,7 +299,6 @@ impl<'a, B: HostBackend> Run<'a, B> {
         if self.step_seconds.len() < 1 << 20 {
             self.step_seconds.push(took.as_secs_f32());
         }
-        self.job.at.store(self.place.step, Ordering::Relaxed);
         let step = self.place.step;
         if self.open.is_some() || (self.comm.rank() == Rank(0) && step.is_multiple_of(config.log_every)) {
             let event = StepDone {
@@ -365,8 +369,11 @@ impl<'a, B: HostBackend> Run<'a, B> {
     fn score(&mut self, data: &dyn phalanx_data::Dataset, split: Split) -> Result<Score, TrainError> {
         let start = self.worker.lane.as_ref().map_or(0, Lane::now);
         let tile = self.job.plan.tile.clamp(1, 256);
+        self.enter(control::Phase::Evaluate);
         let worker = &mut self.worker;
-        let score = evaluate(&*self.comm, &mut worker.graph, &*self.job.net, &self.job.task, data, tile)?;
+        let Job { net, task, board, .. } = self.job;
+        let tick = || board.tick(self.comm.rank());
+        let score = evaluate_telling(&*self.comm, &mut worker.graph, &**net, task, data, tile, &tick)?;
         if let Some(lane) = &mut worker.lane {
             lane.record(Phase::Eval, self.place.step, start);
         }
@@ -390,6 +397,7 @@ impl<'a, B: HostBackend> Run<'a, B> {
             return Ok(());
         }
         let score = self.validate()?;
+        self.enter(control::Phase::Checkpoint);
         self.average_statistics()?;
         self.last_saved = Some(self.place.step);
         let Some(open) = &self.open else { return Ok(()) };
@@ -455,6 +463,7 @@ impl<'a, B: HostBackend> Run<'a, B> {
             true => None,
             false => Some(self.score(&*self.job.data.test, Split::Test)?),
         };
+        self.enter(control::Phase::Finish);
         let lanes = self.gather_lanes()?;
         if self.comm.rank() != Rank(0) {
             return Ok(None);
@@ -523,6 +532,10 @@ impl<'a, B: HostBackend> Run<'a, B> {
         Ok(Some(Outcome { summary, params, median_step_seconds, calm_step_seconds, arena_bytes }))
     }
 
+    fn enter(&self, phase: control::Phase) {
+        self.job.board.enter(self.comm.rank(), self.place.step, phase);
+    }
+
     /// The lanes of all ranks, on rank 0.
     fn gather_lanes(&mut self) -> Result<Vec<Lane>, TrainError> {
         let Some(lane) = &self.worker.lane else { return Ok(Vec::new()) };
@@ -552,7 +565,7 @@ impl<'a, B: HostBackend> Run<'a, B> {
 /// Opens the files of rank 0; those of a run that goes on lose what came after its checkpoint.
 fn open(files: &Files, place: &Place) -> Result<Open, TrainError> {
     let flush = Duration::from_secs(1);
-    let checkpoints = Checkpoints::new(files.paths.checkpoints(), files.keep, Arc::new(Disk));
+    let checkpoints = Checkpoints::new(files.paths.checkpoints(), files.keep, Arc::clone(&files.storage));
     checkpoints.prepare()?;
     let events = match files.resume {
         true => EventWriter::resume(&files.paths.events(), place.step, flush)?,
@@ -574,7 +587,7 @@ fn load<B: HostBackend>(
     files: &Files,
     comm: &Arc<dyn Communicator>,
 ) -> Result<Checkpoint, TrainError> {
-    let checkpoints = Checkpoints::new(files.paths.checkpoints(), files.keep, Arc::new(Disk));
+    let checkpoints = Checkpoints::new(files.paths.checkpoints(), files.keep, Arc::clone(&files.storage));
     if checkpoints.steps()?.is_empty() {
         return Err(TrainError::NoCheckpoint { dir: files.paths.checkpoints().display().to_string() });
     }

@@ -8,6 +8,7 @@ use crate::methods::Methods;
 use crate::plan::{Plan, Tile, losses, tiles};
 use crate::rows::RankRows;
 use crate::trace::{Clock, Lane, Phase};
+use phalanx_comm::control::{self, Board};
 use phalanx_comm::{
     Agreed, Communicator, CommunicatorExt, Region, ShardTree, TreeAccumulator, agree_max, agree_sum,
     tree_all_reduce_f64,
@@ -63,6 +64,7 @@ pub(crate) struct Worker<'a, B: HostBackend> {
     task: Task,
     config: &'a TrainConfig,
     plan: &'a Plan,
+    board: &'a Board,
     buckets: Buckets<B>,
     /// The flat gradient between steps.
     flat: Option<Region<f32>>,
@@ -84,6 +86,7 @@ impl<'a, B: HostBackend> Worker<'a, B> {
         task: Task,
         config: &'a TrainConfig,
         plan: &'a Plan,
+        board: &'a Board,
         mut methods: Methods<B>,
         clock: Clock,
         trace_len: usize,
@@ -113,6 +116,7 @@ impl<'a, B: HostBackend> Worker<'a, B> {
             task,
             config,
             plan,
+            board,
             buckets,
             flat,
             accumulator,
@@ -150,6 +154,7 @@ impl<'a, B: HostBackend> Worker<'a, B> {
         };
         let stop = hits_and_stop[1] > 0.0;
         let start = self.now();
+        self.enter(batch.step, control::Phase::Update);
         let block = sums.zip(moments).map(|(sums, moments)| sums.block(&moments));
         let finite = block.loss.is_finite() && block.nonfinite == 0 && block.n.is_finite();
         let lr = self.methods.lr
@@ -206,6 +211,10 @@ impl<'a, B: HostBackend> Worker<'a, B> {
         }
     }
 
+    fn enter(&self, step: u64, phase: control::Phase) {
+        self.board.enter(self.comm.rank(), step, phase);
+    }
+
     fn now(&self) -> u64 {
         self.lane.as_ref().map_or(0, Lane::now)
     }
@@ -234,10 +243,12 @@ impl<'a, B: HostBackend> Worker<'a, B> {
         data_time: &mut Duration,
     ) -> Result<(f64, usize), TrainError> {
         let (began, start) = (Instant::now(), self.now());
+        self.enter(batch.step, control::Phase::Data);
         data.fill(&batch.indices[tile.clone()], &mut self.data);
         *data_time += began.elapsed();
         self.record(Phase::Data, batch.step, start);
         let start = self.now();
+        self.enter(batch.step, control::Phase::Forward);
         self.graph.reset(Mode::Train, batch.step, tile.start as u64);
         let held = Tile {
             features: self.data.features(),
@@ -253,6 +264,7 @@ impl<'a, B: HostBackend> Worker<'a, B> {
             lane.record(Phase::Forward, batch.step, start);
         }
         let start = self.now();
+        self.enter(batch.step, control::Phase::Backward);
         let labels = batch.indices.len() * self.task.labels_per_sample();
         #[expect(clippy::cast_precision_loss, reason = "batches are far below 2^52")]
         let seed = 1.0 / labels as f64;
@@ -289,6 +301,7 @@ impl<'a, B: HostBackend> Worker<'a, B> {
             hits += h;
         }
         let start = self.now();
+        self.enter(batch.step, control::Phase::Reduce);
         let flat = self.buckets.finish(batch.step, self.lane.as_mut())?;
         self.record(Phase::Wait, batch.step, start);
         Ok((flat, loss, hits))

@@ -7,9 +7,10 @@ use anyhow::Context as _;
 use phalanx_train::rundir::{Existing, RunDir, RunPaths};
 
 use super::{Context, open_run, read_changed};
-use crate::cli::TrainArgs;
+use crate::cli::{FaultArgs, TrainArgs};
 use crate::engine::{self, PlanReport, TrainOptions};
 use crate::exit::Exit;
+use crate::launcher::{Detected, Placement};
 use crate::runfile::{Bytes, RawRun, Registered, Run, differences};
 use crate::stop::StopRequest;
 use crate::usage::UsageError;
@@ -19,7 +20,9 @@ use crate::{datasets, environment, launcher, ui};
 const RUNS: &str = "runs";
 
 pub(super) fn train(args: &TrainArgs, context: &mut Context<'_>) -> anyhow::Result<Exit> {
-    launcher::refuse(&environment::lookup)?;
+    let detected = launcher::detect(&args.place, &environment::lookup);
+    launcher::refuse(&detected)?;
+    bind(&detected);
     let earlier = earlier_run(args, context.registered)?;
     let run = match &earlier {
         Some(paths) => resumed(paths, args, context)?,
@@ -47,6 +50,25 @@ pub(super) fn train(args: &TrainArgs, context: &mut Context<'_>) -> anyhow::Resu
         context.out.write_all(ui::summary(&summary, dir.paths().root()).as_bytes())?;
     }
     Ok(if summary.stopped { Exit::Stopped } else { Exit::Done })
+}
+
+/// As [`train`], with a fault that the run file does not have.
+pub(super) fn train_with_fault(args: &FaultArgs, context: &mut Context<'_>) -> anyhow::Result<Exit> {
+    let mut train_args = args.train.clone();
+    train_args.changes.set.push(format!("faults.inject=[\"{}\"]", args.fault));
+    train(&train_args, context)
+}
+
+/// Gives this rank CPUs of its own, where its launcher told how many ranks share the host.
+fn bind(detected: &Detected) {
+    let Some(Placement { local_rank: Some(rank), local_size: Some(size), .. }) = detected.placement else {
+        return;
+    };
+    match launcher::bind(rank, size) {
+        Ok(binding) => tracing::info!("rank {rank} of this host runs on CPUs {:?}", binding.cpus()),
+        // slower, but as right
+        Err(error) => tracing::warn!("rank {rank} of this host is bound to no CPUs: {error}"),
+    }
 }
 
 /// The run file of the arguments, with their changes.

@@ -1,10 +1,10 @@
 //! From a run file to a job of the training loop.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use phalanx_batch::PolicyConfig;
+use phalanx_comm::control::Board;
 use phalanx_comm::{Options, RankFailure, WorldError, WorldSize, run_ranks};
 use phalanx_data::{Splits, shard_range};
 use phalanx_grad::Mean;
@@ -198,7 +198,7 @@ pub(super) fn launch(
     files: Option<Files>,
     watch: Arc<dyn Watch>,
     stop: Option<Arc<dyn Fn() -> bool + Send + Sync>>,
-    at: Arc<AtomicU64>,
+    board: Arc<Board>,
 ) -> anyhow::Result<Result<Outcome, WorldError<TrainError>>> {
     let net: Arc<dyn Net<Cpu<f32>>> = parts.net;
     let (model, _) = model(&run.model);
@@ -215,7 +215,7 @@ pub(super) fn launch(
         files,
         watch,
         stop: stop.unwrap_or_else(never_stop),
-        at,
+        board,
     });
     let options =
         Options { timeout: Duration::from_secs_f64(run.train.timeout_seconds), ..Options::default() };
@@ -245,6 +245,11 @@ pub(super) fn blame(error: &WorldError<TrainError>) -> (Option<u64>, Exit) {
         }
         _ => (None, Exit::Failed),
     }
+}
+
+/// The collective that a rank was in or had left last.
+pub(super) fn operation(error: &WorldError<TrainError>, rank: usize) -> Option<String> {
+    error.flights().get(rank)?.last().map(ToString::to_string)
 }
 
 /// The error as it is told: a number that is not finite names its rank itself, whichever rank reported it first.

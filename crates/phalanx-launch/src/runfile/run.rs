@@ -10,7 +10,8 @@ use super::range::Range;
 use super::raw::RawRun;
 use super::reader::Reader;
 use super::sections::{
-    Aggregation, BatchPolicy, Checkpoint, Data, Model, Optimizer, Output, Schedule, Source, Stop, Train,
+    Aggregation, BatchPolicy, Checkpoint, Data, Faults, Model, Optimizer, Output, Schedule, Source, Stop,
+    Train,
 };
 
 /// Kinds that a program adds to those of the library, by name.
@@ -134,6 +135,8 @@ run! {
     checkpoint: Checkpoint,
     /// What is written for other tools.
     output: Output,
+    /// What is made to go wrong.
+    faults: Faults,
 }
 
 keys! {

@@ -2,6 +2,7 @@
 
 mod artefacts;
 mod bits;
+mod cluster;
 mod failures;
 mod program;
 mod resume;

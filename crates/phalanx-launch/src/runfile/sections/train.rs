@@ -30,6 +30,9 @@ keys! {
         bucket_bytes: Bytes = Bytes(1 << 20), "bytes", Range::AtLeast(4.0), Fixed;
         /// How long a rank waits for the others before the job ends.
         timeout_seconds: f64 = 60.0, "seconds", Range::UpTo(0.0, 1e6), Fixed;
+        /// How long a rank that is a process may give no sign of life, or no progress while others wait,
+        /// before all ranks end.
+        lost_after_seconds: f64 = 15.0, "seconds", Range::UpTo(0.0, 86_400.0), May;
         /// "stop" ends all ranks before the update when a loss or gradient is not finite; "skip"
         /// leaves the step out on all ranks.
         on_nonfinite: OnNonfinite = OnNonfinite::Stop, "", Range::Any, Fixed;
