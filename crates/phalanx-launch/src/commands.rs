@@ -3,7 +3,9 @@
 mod config;
 mod data;
 mod eval;
+mod experiment;
 mod inspect;
+mod schedule;
 mod train;
 
 use std::io::Write;
@@ -33,9 +35,12 @@ pub(crate) struct Context<'a> {
 pub(crate) fn run(command: &Command, context: &mut Context<'_>) -> anyhow::Result<Exit> {
     match command {
         Command::Train(args) => return train::train(args, context),
+        Command::Experiment(args) => return experiment::experiment(args, context),
         Command::Eval(args) => eval::eval(args, context)?,
         Command::Data(command) => data::data(command, context)?,
-        Command::Inspect { path } => inspect::inspect(path, context.out)?,
+        Command::Inspect(args) if args.curvature => inspect::curvature(args, context)?,
+        Command::Inspect(args) => inspect::inspect(&args.path, context.out)?,
+        Command::Schedule(command) => schedule::schedule(command, context)?,
         Command::Config(command) => config::config(command, context)?,
         Command::Report { runs, output } => {
             let written = report::write(runs, output)?;

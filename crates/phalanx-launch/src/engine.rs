@@ -2,7 +2,13 @@
 //!
 //! Commands name no part of the engine but this module.
 
+mod curvature;
 mod job;
+mod policy;
+mod refine;
+
+pub use curvature::{Curvature, CurvatureOptions, curvature};
+pub use refine::{Refinement, refine};
 
 use std::path::Path;
 use std::sync::Arc;
@@ -12,7 +18,7 @@ use anyhow::Context as _;
 
 use phalanx_data::fetch::{self, FetchError, FetchOptions, Fetched, Origin};
 use phalanx_data::{CsvOptions, IdxOptions, Splits, TestPart, TextOptions};
-use phalanx_train::checkpoint::{Checkpoints, Keep};
+use phalanx_train::checkpoint::{Checkpoint, Checkpoints, Keep};
 use phalanx_train::events::{self, EvalDone, StepDone};
 use phalanx_train::rundir::{RunDir, RunPaths};
 use phalanx_train::storage::Disk;
@@ -21,7 +27,7 @@ use phalanx_train::{Failure, Files, Summary, Watch};
 use self::job::Parts;
 use crate::datasets;
 use crate::exit::{Exit, WithExit};
-use crate::runfile::{Bytes, Column, Rule, Run, Source, Stop};
+use crate::runfile::{BatchPolicy, Bytes, Column, Rule, Run, Source, Stop};
 use crate::stop::StopRequest;
 use crate::ui::{Evaluated, Progress, Ui};
 
@@ -242,6 +248,7 @@ impl Watch for Shown {
             accuracy,
             samples_per_second: done.samples_per_second,
             batch: done.batch,
+            target: done.target,
         });
     }
 
@@ -276,7 +283,9 @@ pub fn plan(run: &Run, hardware: Hardware) -> anyhow::Result<PlanReport> {
         (first.unwrap_or_default(), last.unwrap_or_default(), Bytes(4 * b.range.len() as u64))
     };
     let samples = run.total_samples(data.train.len() as u64);
+    let is_constant = matches!(run.batch.policy, BatchPolicy::Constant {});
     let steps = match run.train.stop {
+        Stop::Epochs(_) | Stop::Samples(_) if !is_constant => None,
         Stop::Steps(steps) => Some(steps),
         Stop::Epochs(epochs) => {
             let len = data.train.len() as u64;
@@ -313,15 +322,7 @@ pub fn evaluate(
     hardware: Hardware,
 ) -> anyhow::Result<Score> {
     let parts = job::parts(run, hardware)?;
-    let store = Checkpoints::new(paths.checkpoints(), Keep::default(), Arc::new(Disk));
-    let held = match which {
-        Which::Step(step) => store.load(step)?,
-        Which::Last => store.latest_good()?.checkpoint,
-        Which::Best => {
-            let best = store.best()?.context("the run has no best checkpoint: it has no validation set")?;
-            store.load(best.step)?
-        }
-    };
+    let held = load(paths, which)?;
     let data = match split {
         Split::Test => Arc::clone(&parts.data.test),
         Split::Validation => {
@@ -338,6 +339,19 @@ pub fn evaluate(
     )?;
     let accuracy = Some(score.accuracy);
     Ok(Score { step: held.meta.step, samples: score.samples, loss: score.loss, accuracy })
+}
+
+/// A checkpoint of a run.
+fn load(paths: &RunPaths, which: Which) -> anyhow::Result<Checkpoint> {
+    let store = Checkpoints::new(paths.checkpoints(), Keep::default(), Arc::new(Disk));
+    Ok(match which {
+        Which::Step(step) => store.load(step)?,
+        Which::Last => store.latest_good()?.checkpoint,
+        Which::Best => {
+            let best = store.best()?.context("the run has no best checkpoint: it has no validation set")?;
+            store.load(best.step)?
+        }
+    })
 }
 
 /// Looks at every checkpoint of a run, oldest first.
@@ -448,7 +462,7 @@ fn narrow(value: f64) -> f32 {
 pub fn bench_step(run: &Run, steps: u64, hardware: Hardware) -> anyhow::Result<StepTimes> {
     let mut run = run.clone();
     run.train.stop = Stop::Steps(steps);
-    (run.train.eval_every_steps, run.train.log_every_steps) = (0, u64::MAX);
+    (run.train.eval_every_steps, run.train.eval_every_samples, run.train.log_every_steps) = (0, 0, u64::MAX);
     let parts = job::parts(&run, hardware)?;
     let predicted = parts.plan.arena_bytes;
     let ui: Arc<dyn Ui> = Arc::new(crate::ui::Silent);

@@ -7,8 +7,10 @@
 pub mod datasets;
 pub mod engine;
 pub mod exit;
+pub mod experiment;
 pub mod report;
 pub mod runfile;
+pub mod schedule_file;
 pub mod stop;
 pub mod ui;
 pub mod usage;
