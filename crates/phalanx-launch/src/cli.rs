@@ -73,11 +73,10 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Data(DataCommand),
     /// Show the tensors and checkpoints of a run, or the tensors of a safetensors file.
-    Inspect {
-        /// A run directory or a .safetensors file.
-        #[arg(value_name = "RUN_DIR|FILE")]
-        path: PathBuf,
-    },
+    Inspect(InspectArgs),
+    /// Make learning-rate schedules.
+    #[command(subcommand)]
+    Schedule(ScheduleCommand),
     /// Look at run files.
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -92,6 +91,8 @@ pub(crate) enum Command {
     },
     /// Tell which rank this process is, who told, and what the machine has.
     Env(Explicit),
+    /// Train every run file of a folder with every seed, and write a page that compares them. Goes on where it was cut off.
+    Experiment(ExperimentArgs),
     /// Print a script that completes this command line.
     Completions {
         /// The shell.
@@ -319,6 +320,81 @@ pub(crate) struct EvalArgs {
     pub(crate) checkpoint: Which,
     #[command(flatten)]
     pub(crate) hardware: HardwareArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ExperimentArgs {
+    /// A folder of run files, a file a method.
+    pub(crate) folder: PathBuf,
+    /// The seeds, separated by commas.
+    #[arg(long, value_delimiter = ',', default_value = "1,2,3", value_name = "SEEDS")]
+    pub(crate) seeds: Vec<u64>,
+    /// Where the runs are placed.
+    #[arg(long, default_value = "runs/experiment", value_name = "DIR")]
+    pub(crate) runs: PathBuf,
+    /// The heading of the page.
+    #[arg(long, default_value = "Experiment")]
+    pub(crate) title: String,
+    /// Validation accuracy to whose first sight seconds are counted, from 0 to 1 [default: 0.9].
+    #[arg(long, conflicts_with = "loss")]
+    pub(crate) accuracy: Option<f64>,
+    /// Validation loss to whose first sight seconds are counted, for data without classes.
+    #[arg(long)]
+    pub(crate) loss: Option<f64>,
+    /// The page to write; pictures are written beside it.
+    #[arg(short, long, default_value = "experiment.md", value_name = "FILE")]
+    pub(crate) output: PathBuf,
+    #[command(flatten)]
+    pub(crate) changes: ChangeArgs,
+    #[command(flatten)]
+    pub(crate) hardware: HardwareArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct InspectArgs {
+    /// A run directory or a .safetensors file.
+    #[arg(value_name = "RUN_DIR|FILE")]
+    pub(crate) path: PathBuf,
+    /// Show the largest eigenvalues of the Hessian of the training loss, and the learning rates that follow, instead.
+    #[arg(long)]
+    pub(crate) curvature: bool,
+    /// The checkpoint whose curvature is shown: a step, "best" by validation loss, or "last".
+    #[arg(long, default_value = "last", value_parser = which, value_name = "STEP|best|last", requires = "curvature")]
+    pub(crate) checkpoint: Which,
+    /// Samples of the training set over which the loss is taken.
+    #[arg(long, default_value_t = 512, value_name = "N", requires = "curvature")]
+    pub(crate) samples: usize,
+    /// Steps of Lanczos, each a product with the Hessian.
+    #[arg(long, default_value_t = 20, value_name = "N", requires = "curvature")]
+    pub(crate) steps: usize,
+    #[command(flatten)]
+    pub(crate) hardware: HardwareArgs,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ScheduleCommand {
+    /// Write the schedule that the gradient norms of a run ask for; schedule.kind = "refined" follows it.
+    Refine {
+        /// The run directory.
+        run_dir: PathBuf,
+        /// The norm: l2 for SGD, l1 for methods with a rate a coordinate [default: by the run's optimizer].
+        #[arg(long, value_enum)]
+        norm: Option<Norm>,
+        /// Share of the run over which norms are smoothed by a median; 0: not at all.
+        #[arg(long, default_value_t = 0.1, value_name = "SHARE")]
+        window: f64,
+        /// The schedule file to write.
+        #[arg(short, long, default_value = "schedule.toml", value_name = "FILE")]
+        output: PathBuf,
+    },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Norm {
+    /// The Euclidean norm.
+    L2,
+    /// The sum of magnitudes.
+    L1,
 }
 
 #[derive(Debug, Subcommand)]

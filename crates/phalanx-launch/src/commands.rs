@@ -5,8 +5,10 @@ mod config;
 mod data;
 mod env;
 mod eval;
+mod experiment;
 mod inspect;
 mod launch;
+mod schedule;
 mod train;
 
 use std::io::Write;
@@ -39,9 +41,12 @@ pub(crate) fn run(command: &Command, context: &mut Context<'_>) -> anyhow::Resul
     match command {
         Command::Train(args) => return train::train(args, context),
         Command::Fault(args) => return train::train_with_fault(args, context),
+        Command::Experiment(args) => return experiment::experiment(args, context),
         Command::Eval(args) => eval::eval(args, context)?,
         Command::Data(command) => data::data(command, context)?,
-        Command::Inspect { path } => inspect::inspect(path, context.out)?,
+        Command::Inspect(args) if args.curvature => inspect::curvature(args, context)?,
+        Command::Inspect(args) => inspect::inspect(&args.path, context.out)?,
+        Command::Schedule(command) => schedule::schedule(command, context)?,
         Command::Config(command) => config::config(command, context)?,
         Command::Report { runs, output } => {
             let written = report::write(runs, output)?;

@@ -4,8 +4,14 @@
 
 pub mod watchdog;
 
+mod curvature;
 mod job;
+mod policy;
 mod post_mortem;
+mod refine;
+
+pub use curvature::{Curvature, CurvatureOptions, curvature};
+pub use refine::{Refinement, refine};
 
 use std::path::Path;
 use std::sync::Arc;
@@ -16,7 +22,7 @@ use phalanx_comm::control::Board;
 use phalanx_comm::{Rank, WorldSize};
 use phalanx_data::fetch::{self, FetchError, FetchOptions, Fetched, Origin};
 use phalanx_data::{CsvOptions, IdxOptions, Splits, TestPart, TextOptions};
-use phalanx_train::checkpoint::{Checkpoints, Keep};
+use phalanx_train::checkpoint::{Checkpoint, Checkpoints, Keep};
 use phalanx_train::events::{self, EvalDone, StepDone};
 use phalanx_train::rundir::{RunDir, RunPaths};
 use phalanx_train::storage::Disk;
@@ -26,7 +32,7 @@ use self::job::Parts;
 use crate::datasets;
 use crate::exit::{Exit, WithExit};
 use crate::faults::Injector;
-use crate::runfile::{Bytes, Column, Rule, Run, Source, Stop};
+use crate::runfile::{BatchPolicy, Bytes, Column, Rule, Run, Source, Stop};
 use crate::stop::StopRequest;
 use crate::ui::{Evaluated, Progress, Ui};
 
@@ -259,6 +265,7 @@ impl Watch for Shown {
             accuracy,
             samples_per_second: done.samples_per_second,
             batch: done.batch,
+            target: done.target,
         });
     }
 
@@ -293,7 +300,9 @@ pub fn plan(run: &Run, hardware: Hardware) -> anyhow::Result<PlanReport> {
         (first.unwrap_or_default(), last.unwrap_or_default(), Bytes(4 * b.range.len() as u64))
     };
     let samples = run.total_samples(data.train.len() as u64);
+    let is_constant = matches!(run.batch.policy, BatchPolicy::Constant {});
     let steps = match run.train.stop {
+        Stop::Epochs(_) | Stop::Samples(_) if !is_constant => None,
         Stop::Steps(steps) => Some(steps),
         Stop::Epochs(epochs) => {
             let len = data.train.len() as u64;
@@ -330,15 +339,7 @@ pub fn evaluate(
     hardware: Hardware,
 ) -> anyhow::Result<Score> {
     let parts = job::parts(run, hardware)?;
-    let store = Checkpoints::new(paths.checkpoints(), Keep::default(), Arc::new(Disk));
-    let held = match which {
-        Which::Step(step) => store.load(step)?,
-        Which::Last => store.latest_good()?.checkpoint,
-        Which::Best => {
-            let best = store.best()?.context("the run has no best checkpoint: it has no validation set")?;
-            store.load(best.step)?
-        }
-    };
+    let held = load(paths, which)?;
     let data = match split {
         Split::Test => Arc::clone(&parts.data.test),
         Split::Validation => {
@@ -355,6 +356,19 @@ pub fn evaluate(
     )?;
     let accuracy = Some(score.accuracy);
     Ok(Score { step: held.meta.step, samples: score.samples, loss: score.loss, accuracy })
+}
+
+/// A checkpoint of a run.
+fn load(paths: &RunPaths, which: Which) -> anyhow::Result<Checkpoint> {
+    let store = Checkpoints::new(paths.checkpoints(), Keep::default(), Arc::new(Disk));
+    Ok(match which {
+        Which::Step(step) => store.load(step)?,
+        Which::Last => store.latest_good()?.checkpoint,
+        Which::Best => {
+            let best = store.best()?.context("the run has no best checkpoint: it has no validation set")?;
+            store.load(best.step)?
+        }
+    })
 }
 
 /// Looks at every checkpoint of a run, oldest first.
@@ -472,7 +486,7 @@ fn narrow(value: f64) -> f32 {
 pub fn bench_step(run: &Run, steps: u64, hardware: Hardware) -> anyhow::Result<StepTimes> {
     let mut run = run.clone();
     run.train.stop = Stop::Steps(steps);
-    (run.train.eval_every_steps, run.train.log_every_steps) = (0, u64::MAX);
+    (run.train.eval_every_steps, run.train.eval_every_samples, run.train.log_every_steps) = (0, 0, u64::MAX);
     let parts = job::parts(&run, hardware)?;
     let predicted = parts.plan.arena_bytes;
     let ui: Arc<dyn Ui> = Arc::new(crate::ui::Silent);

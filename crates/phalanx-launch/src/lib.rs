@@ -7,9 +7,11 @@
 pub mod datasets;
 pub mod engine;
 pub mod exit;
+pub mod experiment;
 pub mod faults;
 pub mod report;
 pub mod runfile;
+pub mod schedule_file;
 pub mod stop;
 pub mod ui;
 pub mod usage;

@@ -313,6 +313,16 @@ impl<B: Backend> Graph<B> {
         (inner.mode, inner.step, inner.first_sample, inner.dropouts) = (mode, step, first_sample, 0);
     }
 
+    /// Gives back to the device what the arena holds and no value uses, as when inputs of other lengths will follow.
+    pub fn trim(&mut self) {
+        let (mode, step, first_sample) = {
+            let inner = self.inner.get_mut();
+            (inner.mode, inner.step, inner.first_sample)
+        };
+        self.reset(mode, step, first_sample);
+        self.inner.get_mut().pool.trim();
+    }
+
     /// Whether the graph records for a backward pass.
     #[must_use]
     pub fn mode(&self) -> Mode {

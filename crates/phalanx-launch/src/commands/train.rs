@@ -30,6 +30,9 @@ pub(super) fn train(args: &TrainArgs, context: &mut Context<'_>) -> anyhow::Resu
     };
     // data that are not there must not leave a run directory behind
     datasets::locate(&run.data.source)?;
+    for note in run.notes() {
+        context.ui.note(&note);
+    }
     if args.dry_run {
         context.out.write_all(run.to_toml().as_bytes())?;
         let plan = engine::plan(&run, args.hardware.into())?;

@@ -12,7 +12,8 @@ mod schedule;
 mod train;
 
 pub use aggregation::Aggregation;
-pub use batch::BatchPolicy;
+pub(in crate::runfile) use batch::optimizer_of;
+pub use batch::{Batch, BatchPolicy, Coordinates, Denominator, LrScaling, Statistic};
 pub use checkpoint::Checkpoint;
 pub use data::{Column, Data, Source};
 pub use faults::Faults;

@@ -1,5 +1,6 @@
 //! Whole runs of the built program: what it trains, what it leaves, how it fails, and how it goes on.
 
+mod adaptive;
 mod artefacts;
 mod bits;
 mod cluster;

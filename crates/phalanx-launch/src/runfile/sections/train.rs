@@ -38,6 +38,9 @@ keys! {
         on_nonfinite: OnNonfinite = OnNonfinite::Stop, "", Range::Any, Fixed;
         /// Steps between two looks at the validation set; 0: at the end of each epoch.
         eval_every_steps: u64 = 0, "steps", Range::AtLeast(0.0), Fixed;
+        /// Samples between two looks at the validation set, in place of `eval_every_steps`; 0: steps count. For runs
+        /// whose batch changes.
+        eval_every_samples: u64 = 0, "samples", Range::AtLeast(0.0), Fixed;
         /// Steps between two entries in the log and in `events.jsonl`.
         log_every_steps: u64 = 10, "steps", Range::AtLeast(1.0), May;
         /// Memory that the job may take; not given: no limit.
