@@ -5,6 +5,7 @@ mod artefacts;
 mod bits;
 mod cluster;
 mod failures;
+mod launch;
 mod program;
 mod resume;
 mod torch;
