@@ -13,6 +13,7 @@ mod norm;
 mod optim;
 mod pool;
 mod reduce;
+mod rows;
 mod scratch;
 pub(crate) mod simd;
 
