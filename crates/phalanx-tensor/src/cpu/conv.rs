@@ -9,6 +9,8 @@
 //! padding before the next, so that the gradient of the input is the same kernel again, and the gradient of the
 //! weights is dot products of shifted runs. Other strides go through im2col.
 
+pub(super) mod samples;
+
 use super::Cpu;
 use super::matmul::{Finish, dots_into, steps, store_tile, sum_tile, tile};
 use super::scratch::Scratch;
@@ -73,7 +75,7 @@ impl<T: Float> ConvOps for Cpu<T> {
                         packed: packed.get(),
                         taps: taps.get(),
                         rows: rows.get(),
-                        epilogue,
+                        sums: epilogue,
                     });
                 } else {
                     g.im2col(&x[at..at + g.cg * g.h * g.w], columns.get());
@@ -385,7 +387,13 @@ fn pack_backward<T: Float>(g: &Geometry, w: &[T], packed: &mut [T]) {
     }
 }
 
-/// What becomes of finished sums: bias, activation, pooling, and the dense output.
+/// What becomes of the finished sums over taps.
+trait Sums<T> {
+    /// Takes the sums of channel `o`, rows of width `width`.
+    fn channel(&mut self, o: usize, sums: &[T], width: usize);
+}
+
+/// Bias, activation, pooling, and the dense output.
 struct Epilogue<'a, T> {
     g: &'a Geometry,
     act: Activation,
@@ -394,8 +402,7 @@ struct Epilogue<'a, T> {
     argmax: Option<&'a mut [u32]>,
 }
 
-impl<T: Float> Epilogue<'_, T> {
-    /// Takes the sums of channel `o`, rows of width `width`.
+impl<T: Float> Sums<T> for Epilogue<'_, T> {
     #[inline(always)]
     fn channel(&mut self, o: usize, sums: &[T], width: usize) {
         let g = self.g;
@@ -457,16 +464,16 @@ fn pool_row<T: Float>(ow: usize, i: usize, bias: T, top: &[T], below: &[T], y: &
     }
 }
 
-struct Forward<'a, T> {
+struct Forward<'a, T, S> {
     g: &'a Geometry,
     image: &'a [T],
     packed: &'a [T],
     taps: &'a [usize],
     rows: &'a mut [T],
-    epilogue: Epilogue<'a, T>,
+    sums: S,
 }
 
-impl<T: Float> Kernel<T> for Forward<'_, T> {
+impl<T: Float, S: Sums<T>> Kernel<T> for Forward<'_, T, S> {
     #[inline(always)]
     unsafe fn run<L: Lanes<Elem = T>>(self) {
         // SAFETY: passed on from `launch`.
@@ -480,7 +487,7 @@ impl<T: Float> Kernel<T> for Forward<'_, T> {
     }
 }
 
-impl<T: Float> Forward<'_, T> {
+impl<T: Float, S: Sums<T>> Forward<'_, T, S> {
     #[inline(always)]
     unsafe fn blocks<L: Lanes<Elem = T>, const MR: usize, const NR: usize>(mut self) {
         let g = self.g;
@@ -491,7 +498,7 @@ impl<T: Float> Forward<'_, T> {
             unsafe { run_tiles::<L, MR, NR>(self.image, packed, self.taps, run, g.taps, self.rows) };
             let stride = run + SLACK;
             for r in 0..MR.min(g.og - block * MR) {
-                self.epilogue.channel(block * MR + r, &self.rows[r * stride..r * stride + run], g.wp);
+                self.sums.channel(block * MR + r, &self.rows[r * stride..r * stride + run], g.wp);
             }
         }
     }
@@ -742,7 +749,7 @@ impl<T: Float> Cpu<T> {
         w: &[T],
         columns: &[T],
         rows: &mut [T],
-        mut epilogue: Epilogue<'_, T>,
+        mut finished: impl Sums<T>,
     ) {
         let cells = g.oh * g.ow;
         let spec = MatmulSpec {
@@ -756,7 +763,7 @@ impl<T: Float> Cpu<T> {
         };
         self.matmul(&spec, w, columns, Write::Set, rows);
         for o in 0..g.og {
-            epilogue.channel(o, &rows[o * cells..(o + 1) * cells], g.ow);
+            finished.channel(o, &rows[o * cells..(o + 1) * cells], g.ow);
         }
     }
 
