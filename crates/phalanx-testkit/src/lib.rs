@@ -17,6 +17,7 @@
 pub mod conform;
 pub mod exact;
 mod faulty;
+pub mod mpi;
 pub mod strategy;
 
 pub use faulty::Faulty;
