@@ -29,6 +29,7 @@
 
 mod agreed;
 mod arithmetic;
+pub mod backend;
 mod call;
 mod communicator;
 pub mod control;

@@ -19,6 +19,7 @@ pub mod conform;
 mod control_job;
 pub mod exact;
 mod faulty;
+pub mod mpi;
 pub mod strategy;
 
 pub use control_job::ControlJob;
