@@ -32,6 +32,7 @@ mod arithmetic;
 mod call;
 mod communicator;
 pub mod control;
+pub mod cost;
 mod element;
 mod error;
 mod event;

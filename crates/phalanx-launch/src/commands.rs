@@ -7,7 +7,10 @@ mod env;
 mod eval;
 mod inspect;
 mod launch;
+mod plan;
 mod train;
+
+pub(crate) use plan::{Nodes, net};
 
 use std::io::Write;
 use std::path::Path;
@@ -53,6 +56,7 @@ pub(crate) fn run(command: &Command, context: &mut Context<'_>) -> anyhow::Resul
         Command::Cluster(args) => cluster::cluster(args, context)?,
         Command::Launch(args) => return launch::launch(args, context),
         Command::HostIdentity => launch::host_identity(context.out)?,
+        Command::Plan(args) => plan::plan(args, context)?,
         Command::Env(explicit) => env::env(explicit, &environment::lookup, context.out)?,
         Command::Completions { shell } => {
             // clap_complete panics on a pipe that is closed; a buffer never is

@@ -8,6 +8,7 @@ pub mod datasets;
 pub mod engine;
 pub mod exit;
 pub mod faults;
+mod forecast;
 pub mod report;
 pub mod runfile;
 pub mod stop;
