@@ -33,6 +33,7 @@ pub mod backend;
 mod call;
 mod communicator;
 pub mod control;
+pub mod cost;
 mod element;
 mod error;
 mod event;

@@ -5,8 +5,10 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+use phalanx_comm::cost::Link;
 
 use crate::cluster::Switch;
+use crate::commands::{Nodes, net};
 use crate::engine::{Cpu, Device, Hardware, Split, Which};
 use crate::faults::Injection;
 use crate::launcher::Explicit;
@@ -65,6 +67,8 @@ pub(crate) enum Command {
     Fault(FaultArgs),
     /// Start the ranks of a job on several hosts, by mpirun or srun, and keep them running.
     Launch(LaunchArgs),
+    /// Predict what a run would take on more nodes, by a model.
+    Plan(PlanArgs),
     /// Make a virtual cluster on this machine, for trying and testing: needs root.
     Cluster(ClusterArgs),
     /// Score the model of a run.
@@ -234,6 +238,32 @@ pub(crate) struct LaunchArgs {
         value_name = "train RUN.toml ..."
     )]
     pub(crate) command: Vec<OsString>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PlanArgs {
+    #[command(flatten)]
+    pub(crate) run: RunArgs,
+    /// A run of the same model on such a node, whose speed counts.
+    #[arg(long, value_name = "RUN_DIR")]
+    pub(crate) measured: PathBuf,
+    /// On how many nodes: 4, or 1,2,8, or 1..1024, which doubles.
+    #[arg(long, default_value = "1..64")]
+    pub(crate) nodes: Nodes,
+    /// Ranks of a node.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=4096))]
+    pub(crate) ranks_per_node: u32,
+    /// The network, in gigabits a second.
+    #[arg(long, default_value = "10g", value_parser = net)]
+    pub(crate) net: Link,
+    /// Microseconds that a message takes however short it is [default: 20, 5 from 100g, 3 from 400g].
+    #[arg(long, value_name = "MICROSECONDS", value_parser = micros)]
+    pub(crate) start_micros: Option<f64>,
+    /// Gigabytes a second that the memory of a node moves.
+    #[arg(long, value_name = "GB/S", default_value_t = 20.0, value_parser = gigabytes)]
+    pub(crate) node_gigabytes: f64,
+    #[command(flatten)]
+    pub(crate) hardware: HardwareArgs,
 }
 
 #[derive(Debug, Args)]
@@ -434,6 +464,16 @@ pub(crate) enum ConfigCommand {
 fn seconds(text: &str) -> Result<f64, String> {
     let in_day = |seconds: &f64| (0.0..=86_400.0).contains(seconds);
     text.parse().ok().filter(in_day).ok_or_else(|| "need 0 to 86400 seconds".to_owned())
+}
+
+fn micros(text: &str) -> Result<f64, String> {
+    let is_fit = |micros: &f64| (0.0..=1e6).contains(micros);
+    text.parse().ok().filter(is_fit).ok_or_else(|| "need 0 to 1000000 microseconds".to_owned())
+}
+
+fn gigabytes(text: &str) -> Result<f64, String> {
+    let is_fit = |gigabytes: &f64| (0.1..=1e5).contains(gigabytes);
+    text.parse().ok().filter(is_fit).ok_or_else(|| "need 0.1 to 100000 GB/s".to_owned())
 }
 
 fn which(text: &str) -> Result<Which, String> {

@@ -8,8 +8,11 @@ mod eval;
 mod experiment;
 mod inspect;
 mod launch;
+mod plan;
 mod schedule;
 mod train;
+
+pub(crate) use plan::{Nodes, net};
 
 use std::io::Write;
 use std::path::Path;
@@ -58,6 +61,7 @@ pub(crate) fn run(command: &Command, context: &mut Context<'_>) -> anyhow::Resul
         Command::Cluster(args) => cluster::cluster(args, context)?,
         Command::Launch(args) => return launch::launch(args, context),
         Command::HostIdentity => launch::host_identity(context.out)?,
+        Command::Plan(args) => plan::plan(args, context)?,
         Command::Env(explicit) => env::env(explicit, &environment::lookup, context.out)?,
         Command::Completions { shell } => {
             // clap_complete panics on a pipe that is closed; a buffer never is

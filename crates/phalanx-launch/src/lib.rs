@@ -9,6 +9,7 @@ pub mod engine;
 pub mod exit;
 pub mod experiment;
 pub mod faults;
+mod forecast;
 pub mod report;
 pub mod runfile;
 pub mod schedule_file;

@@ -23,6 +23,12 @@ pub enum UsageError {
     /// `train` with neither a run file nor `--resume`.
     #[error("train needs a run file")]
     NoRunFile,
+    /// A run whose speed was not measured.
+    #[error("the run in {} was too short to have a speed", dir.display())]
+    NoSpeed {
+        /// Its directory.
+        dir: PathBuf,
+    },
     /// `launch` without a number of ranks.
     #[error("launch needs -n, or a hosts file whose slots say how many ranks there are")]
     NoRanks,

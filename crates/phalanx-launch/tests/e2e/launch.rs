@@ -107,3 +107,16 @@ fn a_dry_run_prints_the_command_and_bad_requests_are_refused() {
         );
     }
 }
+
+#[test]
+fn a_plan_is_made_of_a_measured_run() {
+    let dir = Dir::new(SMALL);
+    dir.train("run", &[]).done();
+    let plan = ["plan", "run.toml", "--measured", "run", "--nodes", "1..128", "--net", "100g"];
+    let table = dir.run(&plan).done();
+    let rows: Vec<&str> = table.lines().filter(|line| line.contains(" % ")).collect();
+    assert_eq!(rows.len(), 6, "50 samples are enough for 32 nodes: {table}");
+    assert!(rows[0].contains("100.0 %"), "{table}");
+    assert!(table.contains("64 more ranks than the 50 samples"), "{table}");
+    dir.run(&["plan", "run.toml", "--measured", "nowhere"]).failed(2, &["nowhere"]);
+}
