@@ -13,6 +13,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("phalanx-nn", 2),
     ("phalanx-optim", 2),
     ("phalanx-batch", 2),
+    ("phalanx-robust", 2),
     ("phalanx-train", 3),
     ("phalanx", 4),
     ("phalanx-launch", 5),
