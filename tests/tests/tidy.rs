@@ -14,6 +14,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("phalanx-optim", 2),
     ("phalanx-batch", 2),
     ("phalanx-comm-mpi", 2),
+    ("phalanx-robust", 2),
     ("phalanx-train", 3),
     ("phalanx", 4),
     ("phalanx-launch", 5),

@@ -19,6 +19,62 @@ pub enum GradError {
         /// How many it needs.
         need: usize,
     },
+    /// More gradients are unusable than the rule is set to bear.
+    #[error(
+        "{invalid} of {got} gradients over {axis} are not finite or too long or short, {rule} bears {hostile}"
+    )]
+    TooManyInvalid {
+        /// The rule.
+        rule: &'static str,
+        /// Over which axis.
+        axis: &'static str,
+        /// How many there are.
+        got: usize,
+        /// How many of them cannot be used.
+        invalid: usize,
+        /// How many it bears.
+        hostile: usize,
+    },
+    /// A rule that tries subsets would try too many.
+    #[error("{rule} over {n} gradients without {hostile} would look at more than {limit} subsets")]
+    TooManySubsets {
+        /// The rule.
+        rule: &'static str,
+        /// How many gradients there are.
+        n: usize,
+        /// How many it leaves out.
+        hostile: usize,
+        /// The limit.
+        limit: u64,
+    },
+    /// A rule found no gradient that it trusts.
+    #[error("{rule} gave no weight to any gradient over {axis}")]
+    NoWeight {
+        /// The rule.
+        rule: &'static str,
+        /// Over which axis.
+        axis: &'static str,
+    },
+    /// A rule needs a vector that was not given.
+    #[error("{rule} needs {what}, which was not given")]
+    Missing {
+        /// The rule.
+        rule: &'static str,
+        /// The vector.
+        what: &'static str,
+    },
+    /// A setting of a rule is out of range.
+    #[error("{setting} of {rule} is {got}, need {need}")]
+    Setting {
+        /// The rule.
+        rule: &'static str,
+        /// The setting.
+        setting: &'static str,
+        /// Its value.
+        got: f64,
+        /// What it must be.
+        need: &'static str,
+    },
     /// Lengths that belong together differ.
     #[error("{what} has length {got}, need {need}")]
     Length {

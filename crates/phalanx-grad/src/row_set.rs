@@ -25,6 +25,7 @@ pub struct RowSet<'a, A: Axis, T: Float = f32> {
     backend: Cpu<T>,
     rows_n: Vec<&'a [T]>,
     samples_n: Vec<u64>,
+    ids_n: Vec<u64>,
     dim: usize,
     axis: PhantomData<A>,
 }
@@ -40,7 +41,8 @@ impl<'a, A: Axis, T: Float> RowSet<'a, A, T> {
             check_length("a gradient of the set", row.len(), dim)?;
         }
         let samples_n = vec![1; rows_n.len()];
-        Ok(RowSet { backend: Cpu::new(), rows_n: rows_n.to_vec(), samples_n, dim, axis: PhantomData })
+        let ids_n = (0..rows_n.len() as u64).collect();
+        Ok(RowSet { backend: Cpu::new(), rows_n: rows_n.to_vec(), samples_n, ids_n, dim, axis: PhantomData })
     }
 
     /// The same gradients as means of `samples_n` samples.
@@ -50,6 +52,15 @@ impl<'a, A: Axis, T: Float> RowSet<'a, A, T> {
     pub fn with_samples(self, samples_n: Vec<u64>) -> Result<Self, GradError> {
         check_length("the sample counts of a set", samples_n.len(), self.rows_n.len())?;
         Ok(RowSet { samples_n, ..self })
+    }
+
+    /// The same gradients under names of their own; without, the index is the name.
+    ///
+    /// # Errors
+    /// [`GradError::Length`] when there is not one name a gradient.
+    pub fn with_ids(self, ids_n: Vec<u64>) -> Result<Self, GradError> {
+        check_length("the names of a set", ids_n.len(), self.rows_n.len())?;
+        Ok(RowSet { ids_n, ..self })
     }
 
     /// The gradients.
@@ -90,6 +101,10 @@ impl<A: Axis, T: Float> GradSet<A, Cpu<T>> for RowSet<'_, A, T> {
 
     fn samples(&self, i: usize) -> u64 {
         self.samples_n[i]
+    }
+
+    fn id(&self, i: usize) -> u64 {
+        self.ids_n[i]
     }
 
     fn view(&self, i: usize) -> Option<&[T]> {
@@ -179,6 +194,7 @@ mod tests {
         let set = RowSet::<Ranks>::from_slices(&[&[1.0], &[2.0]]).unwrap();
         assert!(set.weighted_sum(&[1.0], &mut [0.0]).is_err());
         assert!(set.weighted_sum(&[1.0, 1.0], &mut [0.0; 2]).is_err());
+        assert!(set.clone().with_ids(vec![1]).is_err());
         assert!(set.with_samples(vec![1]).is_err());
     }
 }

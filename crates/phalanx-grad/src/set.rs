@@ -50,6 +50,11 @@ pub trait GradSet<A: Axis, B: Backend = Cpu<f32>> {
         1
     }
 
+    /// Whose gradient `i` is: a name that stays when the set is in another order. Ties go to the least.
+    fn id(&self, i: usize) -> u64 {
+        i as u64
+    }
+
     /// Gradient `i` where it lies, if the set holds it.
     fn view(&self, i: usize) -> Option<B::View<'_>> {
         let _ = i;

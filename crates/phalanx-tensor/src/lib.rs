@@ -20,6 +20,7 @@ mod float;
 mod meta;
 pub mod op;
 pub mod rng;
+pub mod rows;
 mod shape;
 
 pub use backend::{Backend, Memory, Write};

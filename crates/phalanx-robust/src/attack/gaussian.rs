@@ -1,0 +1,35 @@
+//! Noise.
+
+use super::{Attack, Scene, check};
+use phalanx_grad::GradError;
+use phalanx_tensor::Float;
+use phalanx_tensor::rng::{Purpose, Stream};
+use serde::{Deserialize, Serialize};
+
+/// Normal numbers of a standard deviation, different for each attacker and step.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Gaussian {
+    /// The standard deviation.
+    pub sigma: f64,
+}
+
+impl Default for Gaussian {
+    fn default() -> Self {
+        Gaussian { sigma: 200.0 }
+    }
+}
+
+impl Attack for Gaussian {
+    fn name(&self) -> &'static str {
+        "gaussian"
+    }
+
+    fn forge(&mut self, scene: &Scene<'_>, out_d: &mut [f32]) -> Result<(), GradError> {
+        check(self.name(), scene, 0, out_d)?;
+        let step = scene.step * scene.attackers.max(1) as u64 + scene.index as u64;
+        Stream::new(scene.seed, Purpose::Attack, step).fill_normal(out_d);
+        out_d.iter_mut().for_each(|x| *x = f32::from_f64(x.to_f64() * self.sigma));
+        Ok(())
+    }
+}

@@ -1,0 +1,416 @@
+//! A rule with its pre-aggregators under the contract that all share.
+
+use crate::report::{Reason, Rejected, Report, Stage};
+use crate::rule::{Decision, Finish, Form};
+use crate::vectors::Vectors;
+use crate::{Laws, PreAggregator, Round, Rule, Updates};
+use phalanx_grad::{Axis, GradError, GradSet, Ranks, Reduce, Scratch, StateTensor};
+use phalanx_tensor::rows::Statistic;
+use phalanx_tensor::{Backend, Cpu, Float};
+use std::cell::OnceCell;
+
+/// Makes one vector of many, of which up to `f` may be anything.
+///
+/// Before any rule, vectors that cannot be used are dropped and counted as hostile: those with NaN or infinite
+/// numbers, of another length, or longer than [`with_max_norm`](Self::with_max_norm) allows. Of `n` vectors with
+/// `b` such, the rule sees `n - b` and bears `f - b`. More than `f` are an error: the assumption under which the
+/// rule is safe does not hold.
+///
+/// # Shapes
+/// `n` vectors of `d` in, `d` out.
+///
+/// # Numerics
+/// Decisions rest on `f64` sums in a fixed order: they are the same for any number of threads and any order of
+/// arrival. The result is rounded to `f32` once.
+///
+/// # Errors
+/// [`GradError::TooFew`] when fewer vectors are left than the rule needs, [`GradError::TooManyInvalid`] when more than
+/// `f` had to be dropped. On an error, neither the rule's state nor the inputs have changed, and `out` has no meaning.
+///
+/// # Examples
+/// ```
+/// use phalanx_grad::GradError;
+/// use phalanx_robust::{Krum, Nnm, Robust, TrimmedMean, Updates};
+///
+/// let honest = [[1.0, 2.0], [1.1, 2.1], [0.9, 1.9], [1.0, 2.1], [1.1, 1.9]];
+/// let mut rows: Vec<&[f32]> = honest.iter().map(|row| &row[..]).collect();
+/// rows.extend([&[f32::NAN, 0.0][..], &[-90.0, 70.0]]);
+///
+/// let mut out = [0.0; 2];
+/// let mut rule = Robust::new(2, TrimmedMean).behind(Nnm);
+/// let report = rule.aggregate(1, &Updates::new(2, &rows), &mut out)?;
+/// assert!((out[0] - 1.0).abs() < 0.15 && (out[1] - 2.0).abs() < 0.15);
+/// assert_eq!(report.rejected[0].to_string(), "client 5 has 1 numbers that are not finite");
+///
+/// let few = Robust::new(3, Krum::default()).aggregate(1, &Updates::new(2, &rows), &mut out);
+/// assert_eq!(few.unwrap_err().to_string(), "krum needs 7 gradients over ranks, got 6");
+/// # Ok::<(), GradError>(())
+/// ```
+#[derive(Debug)]
+pub struct Robust {
+    hostile: usize,
+    pre: Vec<Box<dyn PreAggregator>>,
+    rule: Box<dyn Rule>,
+    max_norm: Option<f64>,
+    threads: usize,
+    report: Report,
+}
+
+impl Robust {
+    /// A rule that bears `hostile` vectors, on one thread.
+    pub fn new(hostile: usize, rule: impl Rule + 'static) -> Self {
+        Robust {
+            hostile,
+            pre: Vec::new(),
+            rule: Box::new(rule),
+            max_norm: None,
+            threads: 1,
+            report: Report::default(),
+        }
+    }
+
+    /// The same rule behind one more pre-aggregator: the last one given is the last to act before the rule.
+    #[must_use]
+    pub fn behind(mut self, pre: impl PreAggregator + 'static) -> Self {
+        self.pre.push(Box::new(pre));
+        self
+    }
+
+    /// The same rule, for which vectors longer than `limit` are invalid.
+    #[must_use]
+    pub fn with_max_norm(mut self, limit: f64) -> Self {
+        self.max_norm = Some(limit);
+        self
+    }
+
+    /// The same rule on so many threads; the result does not depend on it.
+    #[must_use]
+    pub fn with_threads(mut self, threads: usize) -> Self {
+        self.threads = threads.max(1);
+        self
+    }
+
+    /// The rule.
+    #[must_use]
+    pub fn rule(&self) -> &dyn Rule {
+        &*self.rule
+    }
+
+    /// The pre-aggregators, the first to act first.
+    #[must_use]
+    pub fn pre_aggregators(&self) -> &[Box<dyn PreAggregator>] {
+        &self.pre
+    }
+
+    /// How many hostile vectors it bears.
+    #[must_use]
+    pub fn hostile(&self) -> usize {
+        self.hostile
+    }
+
+    /// The laws that hold for the rule behind its pre-aggregators.
+    #[must_use]
+    pub fn laws(&self) -> Laws {
+        self.pre.iter().fold(self.rule.laws(), |laws, pre| laws.of_both(pre.laws()))
+    }
+
+    /// The constant of the rule behind its pre-aggregators for `n` vectors, where it is known; see [`Rule::kappa`].
+    #[must_use]
+    pub fn kappa(&self, n: usize) -> Option<f64> {
+        let of_rule = self.rule.kappa(n, self.hostile);
+        self.pre.iter().rev().fold(of_rule, |kappa, pre| pre.kappa(kappa?, n, self.hostile))
+    }
+
+    /// The least number of vectors with which it bears all it is set for.
+    #[must_use]
+    pub fn min_n(&self) -> usize {
+        self.pre
+            .iter()
+            .map(|pre| pre.min_n(self.hostile))
+            .chain([self.rule.min_n(self.hostile), 1])
+            .max()
+            .unwrap_or(1)
+    }
+
+    /// The account of the last round that succeeded.
+    #[must_use]
+    pub fn report(&self) -> &Report {
+        &self.report
+    }
+
+    /// Everything that later rounds depend on.
+    #[must_use]
+    pub fn state(&self) -> Vec<StateTensor> {
+        self.rule.state()
+    }
+
+    /// Takes back what [`state`](Self::state) gave.
+    ///
+    /// # Errors
+    /// As [`Rule::restore`].
+    pub fn restore(&mut self, state: &[StateTensor]) -> Result<(), GradError> {
+        self.rule.restore(state)
+    }
+
+    /// Writes the result of a round and tells what became of whom.
+    ///
+    /// # Errors
+    /// See the type. [`GradError::Length`] when `out_d` is not as long as the vectors.
+    pub fn aggregate(
+        &mut self,
+        step: u64,
+        updates: &Updates<'_>,
+        out_d: &mut [f32],
+    ) -> Result<Report, GradError> {
+        crate::updates::check_length("the result of a rule", out_d.len(), updates.dim())?;
+        let mut updates = updates.clone();
+        let received = updates.len();
+        let mut rejected = updates.reject_lengths();
+        if let Some(limit) = self.max_norm {
+            rejected.extend(updates.reject(|client| too_long(client.row, limit)));
+        }
+        // The numbers are looked at by whatever reads them first; only when one is not finite are the senders sought.
+        // So they are when vectors are too few: without those who are known to be hostile, fewer are needed.
+        let report = match self.attempt(step, &updates, received, &rejected, out_d) {
+            Err(error @ (GradError::NonFinite { .. } | GradError::TooFew { .. })) => {
+                let more = updates.reject(|client| not_finite(client.row));
+                if more.is_empty() {
+                    return Err(error);
+                }
+                rejected.extend(more);
+                self.attempt(step, &updates, received, &rejected, out_d)?
+            }
+            other => other?,
+        };
+        self.report = report.clone();
+        Ok(report)
+    }
+
+    /// The vectors that the rule would see: those that the pre-aggregators make, in the order of names.
+    ///
+    /// # Errors
+    /// As [`aggregate`](Self::aggregate).
+    pub fn mixed(&mut self, step: u64, updates: &Updates<'_>) -> Result<Vec<Vec<f32>>, GradError> {
+        let received = updates.len();
+        let mut updates = updates.clone();
+        let lengths = updates.reject_lengths();
+        // Measuring may need no number of a vector that is not finite: they are sought first.
+        let numbers = updates.reject(|client| not_finite(client.row));
+        let rejected: Vec<Rejected> = lengths.into_iter().chain(numbers).collect();
+        let (round, _) = self.begin(step, &updates, received, &rejected)?;
+        Ok(round.to_rows())
+    }
+
+    fn attempt(
+        &mut self,
+        step: u64,
+        updates: &Updates<'_>,
+        received: usize,
+        rejected: &[Rejected],
+        out_d: &mut [f32],
+    ) -> Result<Report, GradError> {
+        let (round, mut report) = self.begin(step, updates, received, rejected)?;
+        enough(report.rule, round.n(), self.rule.min_n(round.hostile))?;
+        let decision = self.rule.decide(&round)?;
+        if !decision.apply(&round, out_d) {
+            let what = "a rule over ranks";
+            return Err(GradError::NonFinite { what, count: 1 });
+        }
+        self.rule.settle(&round, out_d);
+        let ids: Vec<u64> = updates.clients.iter().map(|client| client.id).collect();
+        decision.account(&round, &ids, &mut report);
+        report.rejected.sort_by_key(|rejected| rejected.id);
+        Ok(report)
+    }
+
+    /// The round that the rule sees, and the report so far.
+    fn begin<'a>(
+        &mut self,
+        step: u64,
+        updates: &Updates<'a>,
+        received: usize,
+        rejected: &[Rejected],
+    ) -> Result<(Round<'a>, Report), GradError> {
+        let (rule, invalid) = (self.rule.name(), received - updates.len());
+        if invalid > self.hostile {
+            let (axis, hostile) = (Ranks::NAME, self.hostile);
+            return Err(GradError::TooManyInvalid { rule, axis, got: received, invalid, hostile });
+        }
+        let hostile = self.hostile - invalid;
+        let mut report = Report { rule, received, valid: updates.len(), hostile, ..Report::default() };
+        report.rejected = rejected.to_vec();
+        let mut round = Round {
+            step,
+            hostile,
+            ids: updates.clients.iter().map(|client| client.id).collect(),
+            samples: updates.clients.iter().map(|client| client.samples).collect(),
+            vectors: Vectors {
+                rows: updates.clients.iter().map(|client| client.row).collect(),
+                dim: updates.dim,
+                threads: self.threads,
+            },
+            reference: updates.reference,
+            trusted: updates.trusted,
+            mixing: None,
+            raw_gram: OnceCell::new(),
+            gram: OnceCell::new(),
+            norms_sq: OnceCell::new(),
+        };
+        for pre in &mut self.pre {
+            enough(pre.name(), round.n(), pre.min_n(round.hostile))?;
+            let mixed = pre.mix(&round)?;
+            report.stages.extend(mixed.stage(pre.name(), &round));
+            let before = round.ids.clone();
+            round = mixed.applied_to(round);
+            // A filter's choice is known here; what others leave out shows in the weights.
+            report.rejected.extend(left_out(pre.name(), &before, &round, &report.stages));
+        }
+        Ok((round, report))
+    }
+}
+
+/// A rule over ranks, for the loop.
+impl<B> Reduce<Ranks, B> for Robust
+where
+    B: for<'a> Backend<Elem = f32, View<'a> = &'a [f32], ViewMut<'a> = &'a mut [f32]>,
+{
+    fn name(&self) -> &'static str {
+        self.rule.name()
+    }
+
+    fn reduce(
+        &mut self,
+        step: u64,
+        set: &dyn GradSet<Ranks, B>,
+        out_d: &mut [f32],
+        _scratch: &mut Scratch,
+    ) -> Result<(), GradError> {
+        let (n, d) = (set.len(), set.dim());
+        let mut copies: Vec<Vec<f32>> = Vec::new();
+        for i in (0..n).filter(|i| set.view(*i).is_none()) {
+            let mut copy = vec![0.0; d];
+            set.row(i, &mut copy)?;
+            copies.push(copy);
+        }
+        let mut copies = copies.iter();
+        let views =
+            (0..n).map(|i| set.view(i).or_else(|| copies.next().map(Vec::as_slice)).unwrap_or_default());
+        let rows: Vec<&[f32]> = views.collect();
+        let ids: Vec<u64> = (0..n).map(|i| set.id(i)).collect();
+        let samples: Vec<u64> = (0..n).map(|i| set.samples(i)).collect();
+        let updates = Updates::new(d, &rows).with_samples(&samples)?.with_ids(&ids)?;
+        self.aggregate(step, &updates, out_d)?;
+        Ok(())
+    }
+}
+
+impl Decision {
+    /// Writes the result and says whether it is finite.
+    fn apply(&self, round: &Round<'_>, out_d: &mut [f32]) -> bool {
+        let vectors = &round.vectors;
+        let finite = match &self.form {
+            Form::Sum { weights_n, anchors } => {
+                let anchors: Vec<(f64, &[f32])> =
+                    anchors.iter().map(|(weight, row)| (*weight, &**row)).collect();
+                match &round.mixing {
+                    Some(mixing) => vectors.weighted_sum(&mixing.pulled_back(weights_n), &anchors, out_d),
+                    None => vectors.weighted_sum(weights_n, &anchors, out_d),
+                }
+            }
+            Form::Columns { chosen, statistic } => {
+                vectors.columns(round.mixing.as_ref(), chosen, *statistic, out_d)
+            }
+        };
+        finite && self.finish.apply(round, out_d)
+    }
+
+    /// Adds scores, weights and those without a part to the report.
+    fn account(self, round: &Round<'_>, ids: &[u64], report: &mut Report) {
+        let by = report.rule;
+        let absent: Vec<usize> = match &self.form {
+            Form::Sum { weights_n, .. } => {
+                let weights =
+                    round.mixing.as_ref().map_or_else(|| weights_n.clone(), |m| m.pulled_back(weights_n));
+                report.weights = ids.iter().copied().zip(weights.iter().copied()).collect();
+                (0..ids.len()).filter(|i| weights[*i] == 0.0).collect()
+            }
+            Form::Columns { chosen, .. } if round.mixing.is_none() => {
+                (0..ids.len()).filter(|i| !chosen.contains(i)).collect()
+            }
+            Form::Columns { .. } => Vec::new(),
+        };
+        // Scores are of the vectors that the rule saw, which are the clients' unless they were averaged into fewer.
+        let score_of = |id: u64| {
+            let at = round.ids.iter().position(|other| *other == id)?;
+            self.scores.get(at).copied()
+        };
+        for i in absent {
+            if !report.rejected.iter().any(|rejected| rejected.id == ids[i]) {
+                let (id, reason) = (ids[i], Reason::LeftOut { by });
+                report.rejected.push(Rejected { id, reason, score: score_of(id) });
+            }
+        }
+        let (ids, scores, features) = (round.ids.clone(), self.scores, self.features);
+        report.stages.push(Stage { by, ids, scores, features });
+    }
+}
+
+impl Finish {
+    fn apply(self, round: &Round<'_>, out_d: &mut [f32]) -> bool {
+        match self {
+            Finish::Nothing => true,
+            Finish::Sign => {
+                out_d.iter_mut().for_each(|x| *x = if *x == 0.0 { 0.0 } else { x.signum() });
+                true
+            }
+            Finish::FlipBelow(threshold) => {
+                let all: Vec<usize> = (0..round.n()).collect();
+                let mut agreement = vec![0.0; out_d.len()];
+                let sum = Statistic::SignSum;
+                let finite = round.vectors.columns(round.mixing.as_ref(), &all, sum, &mut agreement);
+                let weak = |sum: &f32| f64::from(sum.abs()) < threshold as f64;
+                out_d.iter_mut().zip(&agreement).filter(|(_, sum)| weak(sum)).for_each(|(x, _)| *x = -*x);
+                finite
+            }
+            Finish::Noise(deviation, stream) => {
+                for (k, x) in (0..).zip(&mut *out_d) {
+                    *x = f32::from_f64(f64::from(*x) + deviation * stream.normal_f64(k));
+                }
+                true
+            }
+        }
+    }
+}
+
+/// Those whose vector a stage left out whole, with the score it gave them.
+fn left_out(by: &'static str, before: &[u64], round: &Round<'_>, stages: &[Stage]) -> Vec<Rejected> {
+    let is_filter = round
+        .mixing
+        .as_ref()
+        .is_some_and(|mixing| mixing.weights().iter().all(|weight| *weight == 0.0 || *weight == 1.0));
+    let stage = stages.last().filter(|stage| is_filter && stage.by == by);
+    let Some(stage) = stage else { return Vec::new() };
+    let gone = (0..before.len()).filter(|i| !round.ids.contains(&before[*i]));
+    let reject = |i: usize| Rejected {
+        id: before[i],
+        reason: Reason::LeftOut { by },
+        score: stage.scores.get(i).copied(),
+    };
+    gone.map(reject).collect()
+}
+
+fn enough(rule: &'static str, got: usize, need: usize) -> Result<(), GradError> {
+    let need = need.max(1);
+    if got >= need { Ok(()) } else { Err(GradError::TooFew { rule, axis: Ranks::NAME, got, need }) }
+}
+
+fn not_finite(row: &[f32]) -> Option<(Reason, Option<f64>)> {
+    let count = row.iter().filter(|x| !x.is_finite()).count();
+    (count > 0).then_some((Reason::NonFinite { count }, None))
+}
+
+fn too_long(row: &[f32], limit: f64) -> Option<(Reason, Option<f64>)> {
+    use phalanx_tensor::op::ReduceOps;
+    let got = Cpu::<f32>::new().moments(row).sum_sq.sqrt();
+    (got.is_finite() && got > limit).then_some((Reason::Norm { got, limit }, None))
+}
