@@ -4,7 +4,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::shell::{cargo, command, root, run, shown, succeeds, target};
+use crate::shell::{LAWS, cargo, command, root, run, shown, succeeds, target};
 use crate::skipped::{self, Skipped};
 
 /// Cases of a property test; its own default is for a longer wait.
@@ -16,7 +16,7 @@ pub(crate) fn test() -> Result<()> {
     // all parts run, so that one failure does not hide another
     let has_nextest = succeeds(command("cargo-nextest", &["--version"]));
     let unit = if has_nextest { nextest() } else { libtest() };
-    let docs = run(cargo(&["test", "--quiet", "--doc", "--workspace"]));
+    let docs = run(cargo(&["test", "--quiet", "--doc", "--workspace", "--features", LAWS]));
     let interleavings = loom();
     let report = unit.as_ref().map_or(Ok(()), |left_out| skipped::report(left_out, is_all_required));
     unit.and(docs).and(interleavings).and(report)
@@ -32,7 +32,8 @@ fn with_cases(mut command: Command) -> Command {
 
 /// By nextest, whose report (.config/nextest.toml) has what each test printed.
 fn nextest() -> Result<Vec<Skipped>> {
-    run(with_cases(cargo(&["nextest", "run", "--workspace", "--no-fail-fast", "--profile", "xtask"])))?;
+    let args = ["nextest", "run", "--workspace", "--features", LAWS, "--no-fail-fast", "--profile", "xtask"];
+    run(with_cases(cargo(&args)))?;
     let report = target().join("nextest/xtask/junit.xml");
     let xml = std::fs::read_to_string(&report).with_context(|| format!("reading {}", report.display()))?;
     Ok(skipped::from_junit(&xml))
@@ -40,7 +41,8 @@ fn nextest() -> Result<Vec<Skipped>> {
 
 /// By `cargo test`, one test program after the other.
 fn libtest() -> Result<Vec<Skipped>> {
-    let args = ["test", "--workspace", "--all-targets", "--no-fail-fast", "--", "--show-output"];
+    let args =
+        ["test", "--workspace", "--features", LAWS, "--all-targets", "--no-fail-fast", "--", "--show-output"];
     let mut command = with_cases(cargo(&args));
     println!("$ {}", shown(&command));
     let output = command.stderr(Stdio::inherit()).output().context("starting cargo")?;
