@@ -1,7 +1,7 @@
 //! The communicator of phalanx over MPI: ranks as processes, on one node or on many.
 //!
 //! Empty without the feature `mpi`, so that a workspace builds where there is no MPI. With it, a program that was
-//! started by `mpirun` or `srun` calls [`run`] with what each rank does, and hands the error it gets to [`Ended`]:
+//! started by `mpirun` or `srun` makes a `MpiWorld`, runs what each rank does in it, and ends it with the exit code:
 //!
 //! ```no_run
 //! # #[cfg(feature = "mpi")] {
