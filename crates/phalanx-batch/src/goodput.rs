@@ -6,8 +6,8 @@ pub use step_model::{Observation, StepModel};
 
 use crate::cut::is_cut_to_one_chunk;
 use crate::error::Check;
+use crate::noise_and_signal::NoiseAndSignal;
 use crate::pace::{Pace, whole};
-use crate::running_mean::RunningMean;
 use crate::{BatchError, words};
 use phalanx_comm::Agreed;
 use phalanx_grad::{
@@ -64,8 +64,7 @@ impl GoodputConfig {
 #[derive(Debug)]
 pub struct Goodput {
     config: GoodputConfig,
-    noise: RunningMean,
-    signal: RunningMean,
+    means: NoiseAndSignal,
     /// By samples and accumulation: steps, their seconds, the exposed ones.
     times: BTreeMap<(u64, u64), (u64, f64, f64)>,
 }
@@ -81,8 +80,7 @@ impl Goodput {
         check.at_least_one("base", config.base)?;
         check.reaches(("max", config.pace.max), ("base", config.base))?;
         check.decay("ema", config.ema)?;
-        let mean = RunningMean::new(config.ema);
-        Ok(Goodput { config, noise: mean, signal: mean, times: BTreeMap::new() })
+        Ok(Goodput { config, means: NoiseAndSignal::new(config.ema), times: BTreeMap::new() })
     }
 
     fn observations(&self, ranks: u64) -> Vec<Observation> {
@@ -152,7 +150,7 @@ impl BatchPolicy for Goodput {
         if is_cut_to_one_chunk(statistics, context) {
             return Ok(BatchDecision::of(context.batch));
         }
-        let (noise, signal) = (self.noise.push(statistics.tr_s()?), self.signal.push(statistics.g2()?));
+        let (noise, signal) = self.means.push(statistics)?;
         if !self.config.pace.is_due(context.step) || signal <= 0.0 {
             return Ok(BatchDecision::of(context.batch));
         }
@@ -162,7 +160,7 @@ impl BatchPolicy for Goodput {
     }
 
     fn state(&self) -> PolicyState {
-        let mut all = [self.noise.words(), self.signal.words()].concat();
+        let mut all = self.means.words().to_vec();
         for (&(samples, accumulation), &(steps, seconds, exposed)) in &self.times {
             all.extend([samples, accumulation, steps, seconds.to_bits(), exposed.to_bits()]);
         }
@@ -172,10 +170,9 @@ impl BatchPolicy for Goodput {
     fn restore(&mut self, state: &PolicyState) -> Result<(), GradError> {
         let all = words::read(NAME, VERSION, state)?;
         let refused = || words::refused(NAME, VERSION, state);
-        let Some((&[a, b, c, d], rest)) = all.split_first_chunk() else { return Err(refused()) };
+        let Some((means, rest)) = all.split_first_chunk() else { return Err(refused()) };
         let (rows, []) = rest.as_chunks::<5>() else { return Err(refused()) };
-        self.noise.restore([a, b]);
-        self.signal.restore([c, d]);
+        self.means.restore(*means);
         let row = |[samples, accumulation, steps, seconds, exposed]: &[u64; 5]| {
             ((*samples, *accumulation), (*steps, f64::from_bits(*seconds), f64::from_bits(*exposed)))
         };

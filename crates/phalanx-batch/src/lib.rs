@@ -37,6 +37,7 @@ mod error;
 mod goodput;
 mod gradient_test;
 mod inner_product_test;
+mod noise_and_signal;
 mod noise_scale;
 mod norm_test;
 mod pace;

@@ -2,8 +2,8 @@
 
 use crate::cut::is_cut_to_one_chunk;
 use crate::error::Check;
+use crate::noise_and_signal::NoiseAndSignal;
 use crate::pace::{Pace, whole};
-use crate::running_mean::RunningMean;
 use crate::{BatchError, words};
 use phalanx_comm::Agreed;
 use phalanx_grad::{
@@ -49,8 +49,7 @@ impl Default for NoiseScaleConfig {
 #[derive(Debug)]
 pub struct NoiseScale {
     config: NoiseScaleConfig,
-    noise: RunningMean,
-    signal: RunningMean,
+    means: NoiseAndSignal,
 }
 
 impl NoiseScale {
@@ -65,8 +64,7 @@ impl NoiseScale {
         check.reaches(("max", config.pace.max), ("min", config.min))?;
         check.decay("ema", config.ema)?;
         check.between_0_and_1("hysteresis", config.hysteresis)?;
-        let mean = RunningMean::new(config.ema);
-        Ok(NoiseScale { config, noise: mean, signal: mean })
+        Ok(NoiseScale { config, means: NoiseAndSignal::new(config.ema) })
     }
 }
 
@@ -94,7 +92,7 @@ impl BatchPolicy for NoiseScale {
         if !self.config.pace.is_due(context.step) || is_cut_to_one_chunk(statistics, context) {
             return Ok(BatchDecision::of(context.batch));
         }
-        let (noise, signal) = (self.noise.push(statistics.tr_s()?), self.signal.push(statistics.g2()?));
+        let (noise, signal) = self.means.push(statistics)?;
         if signal <= 0.0 {
             return Ok(BatchDecision::of(context.batch));
         }
@@ -113,13 +111,11 @@ impl BatchPolicy for NoiseScale {
     }
 
     fn state(&self) -> PolicyState {
-        words::write(VERSION, &[self.noise.words(), self.signal.words()].concat())
+        words::write(VERSION, &self.means.words())
     }
 
     fn restore(&mut self, state: &PolicyState) -> Result<(), GradError> {
-        let [a, b, c, d] = words::read_exactly(NAME, VERSION, state)?;
-        self.noise.restore([a, b]);
-        self.signal.restore([c, d]);
+        self.means.restore(words::read_exactly(NAME, VERSION, state)?);
         Ok(())
     }
 }

@@ -1,7 +1,7 @@
 //! AdaScale: the learning rate times the steps of the base batch that a step is worth.
 
 use super::{Measured, RateRule};
-use crate::running_mean::RunningMean;
+use crate::noise_and_signal::NoiseAndSignal;
 use crate::words;
 use phalanx_comm::Agreed;
 use phalanx_grad::{BatchContext, GradError, Needs, PolicyState, ScalarBlock};
@@ -22,14 +22,12 @@ const LEAST_VARIANCE: f64 = 1e-6;
 #[derive(Clone, Debug)]
 pub struct AdaScale {
     settings: Measured,
-    noise: RunningMean,
-    signal: RunningMean,
+    means: NoiseAndSignal,
 }
 
 impl AdaScale {
     pub(super) fn new(settings: Measured) -> Self {
-        let mean = RunningMean::new(settings.ema);
-        AdaScale { settings, noise: mean, signal: mean }
+        AdaScale { settings, means: NoiseAndSignal::new(settings.ema) }
     }
 }
 
@@ -45,24 +43,21 @@ impl RateRule for AdaScale {
     fn factor(&mut self, statistics: &Agreed<ScalarBlock>, context: &BatchContext) -> Result<f64, GradError> {
         // a last batch in one chunk has no variance: what was measured before it holds
         if statistics.chunks > 1 {
-            self.noise.push(statistics.tr_s()?);
-            self.signal.push(statistics.g2()?);
+            self.means.push(statistics)?;
         }
         let (base, scale) = (self.settings.base as f64, context.batch as f64 / self.settings.base as f64);
-        let (Some(noise), Some(signal)) = (self.noise.get(), self.signal.get()) else { return Ok(1.0) };
+        let Some((noise, signal)) = self.means.get() else { return Ok(1.0) };
         let (noise, signal) = ((noise / base).max(LEAST_VARIANCE), signal.max(0.0));
         let gain = (noise + signal) / (noise / scale + signal);
         Ok(gain.clamp(scale.min(1.0), scale.max(1.0)))
     }
 
     fn state(&self) -> PolicyState {
-        words::write(VERSION, &[self.noise.words(), self.signal.words()].concat())
+        words::write(VERSION, &self.means.words())
     }
 
     fn restore(&mut self, state: &PolicyState) -> Result<(), GradError> {
-        let [a, b, c, d] = words::read_exactly(NAME, VERSION, state)?;
-        self.noise.restore([a, b]);
-        self.signal.restore([c, d]);
+        self.means.restore(words::read_exactly(NAME, VERSION, state)?);
         Ok(())
     }
 }

@@ -1,7 +1,7 @@
 //! The learning rate in proportion to small batches, level above the noise scale.
 
 use super::{Measured, RateRule};
-use crate::running_mean::RunningMean;
+use crate::noise_and_signal::NoiseAndSignal;
 use crate::words;
 use phalanx_comm::Agreed;
 use phalanx_grad::{BatchContext, GradError, Needs, PolicyState, ScalarBlock};
@@ -19,14 +19,12 @@ const VERSION: u32 = 1;
 #[derive(Clone, Debug)]
 pub struct Saturating {
     settings: Measured,
-    noise: RunningMean,
-    signal: RunningMean,
+    means: NoiseAndSignal,
 }
 
 impl Saturating {
     pub(super) fn new(settings: Measured) -> Self {
-        let mean = RunningMean::new(settings.ema);
-        Saturating { settings, noise: mean, signal: mean }
+        Saturating { settings, means: NoiseAndSignal::new(settings.ema) }
     }
 }
 
@@ -42,12 +40,11 @@ impl RateRule for Saturating {
     fn factor(&mut self, statistics: &Agreed<ScalarBlock>, context: &BatchContext) -> Result<f64, GradError> {
         // a last batch in one chunk has no variance: what was measured before it holds
         if statistics.chunks > 1 {
-            self.noise.push(statistics.tr_s()?);
-            self.signal.push(statistics.g2()?);
+            self.means.push(statistics)?;
         }
         let (batch, base) = (context.batch as f64, self.settings.base as f64);
-        Ok(match (self.noise.get(), self.signal.get()) {
-            (Some(noise), Some(signal)) if signal > 0.0 => {
+        Ok(match self.means.get() {
+            Some((noise, signal)) if signal > 0.0 => {
                 let scale = noise / signal;
                 (1.0 + scale / base) / (1.0 + scale / batch)
             }
@@ -56,13 +53,11 @@ impl RateRule for Saturating {
     }
 
     fn state(&self) -> PolicyState {
-        words::write(VERSION, &[self.noise.words(), self.signal.words()].concat())
+        words::write(VERSION, &self.means.words())
     }
 
     fn restore(&mut self, state: &PolicyState) -> Result<(), GradError> {
-        let [a, b, c, d] = words::read_exactly(NAME, VERSION, state)?;
-        self.noise.restore([a, b]);
-        self.signal.restore([c, d]);
+        self.means.restore(words::read_exactly(NAME, VERSION, state)?);
         Ok(())
     }
 }
