@@ -14,7 +14,7 @@ use phalanx_data::fetch::{self, FetchError, FetchOptions, Fetched, Origin};
 use phalanx_data::{CsvOptions, IdxOptions, Splits, TestPart, TextOptions};
 use phalanx_train::checkpoint::{Checkpoints, Keep};
 use phalanx_train::events::{self, EvalDone, StepDone};
-use phalanx_train::rundir::{RunDir, RunPaths};
+use phalanx_train::rundir::RunPaths;
 use phalanx_train::storage::Disk;
 use phalanx_train::{Failure, Files, Summary, Watch};
 
@@ -24,6 +24,7 @@ use crate::exit::{Exit, WithExit};
 use crate::runfile::{Bytes, Column, Rule, Run, Source, Stop};
 use crate::stop::StopRequest;
 use crate::ui::{Evaluated, Progress, Ui};
+use crate::world::World;
 
 /// On what the engine computes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -166,22 +167,25 @@ pub fn prepare(run: &Run, hardware: Hardware) -> anyhow::Result<Prepared> {
     job::parts(run, hardware).map(Prepared)
 }
 
-/// Trains in `dir`, which holds the resolved run file. A run that was stopped on request says so in
-/// its summary.
+/// Trains in the directory of `paths`, which holds the resolved run file. A run that was stopped on request says so in
+/// its summary, which rank 0 has.
 ///
 /// # Errors
 /// Whatever ends the run; a lost rank as [`WithExit`] of
 /// [`Exit::RankLost`].
-pub fn train(
+pub(crate) fn train(
     run: &Run,
     prepared: Prepared,
-    dir: &RunDir,
+    paths: &RunPaths,
     options: &TrainOptions,
+    world: &World,
     ui: &Arc<dyn Ui>,
-) -> anyhow::Result<Summary> {
+) -> anyhow::Result<Option<Summary>> {
     let Prepared(parts) = prepared;
-    let (paths, at) = (dir.paths().clone(), Arc::new(AtomicU64::new(0)));
-    remove_old(&paths.failure())?;
+    let (paths, at) = (paths.clone(), Arc::new(AtomicU64::new(0)));
+    if world.is_root() {
+        remove_old(&paths.failure())?;
+    }
     let files = Files {
         paths: paths.clone(),
         run_file: run.to_toml(),
@@ -192,8 +196,8 @@ pub fn train(
     };
     let stop = options.stop.clone();
     let stop: Arc<dyn Fn() -> bool + Send + Sync> = Arc::new(move || stop.is_made());
-    match job::launch(run, parts, Some(files), watcher(ui), Some(stop), Arc::clone(&at))? {
-        Ok(outcome) => Ok(outcome.summary),
+    match job::launch(run, parts, Some(files), watcher(ui), Some(stop), Arc::clone(&at), world)? {
+        Ok(outcome) => Ok(outcome.map(|outcome| outcome.summary)),
         Err(error) => {
             let (rank, exit) = job::blame(&error);
             let error = job::told(error);
@@ -207,7 +211,9 @@ pub fn train(
                 exit_code: exit.code(),
             };
             // The error itself matters more than that it could not be written down.
-            if let Err(unwritten) = failure.write(&paths.failure()) {
+            if world.is_root()
+                && let Err(unwritten) = failure.write(&paths.failure())
+            {
                 tracing::warn!("{} could not be written: {unwritten}", paths.failure().display());
             }
             Err(WithExit::new(exit, error).into())
@@ -441,23 +447,30 @@ fn narrow(value: f64) -> f32 {
     value as f32
 }
 
-/// Times steps of a run on made-up weights.
+/// Times steps of a run on made-up weights; rank 0 has the times.
 ///
 /// # Errors
 /// As [`train`].
-pub fn bench_step(run: &Run, steps: u64, hardware: Hardware) -> anyhow::Result<StepTimes> {
+pub(crate) fn bench_step(
+    run: &Run,
+    steps: u64,
+    hardware: Hardware,
+    world: &World,
+) -> anyhow::Result<Option<StepTimes>> {
     let mut run = run.clone();
     run.train.stop = Stop::Steps(steps);
     (run.train.eval_every_steps, run.train.log_every_steps) = (0, u64::MAX);
     let parts = job::parts(&run, hardware)?;
     let predicted = parts.plan.arena_bytes;
     let ui: Arc<dyn Ui> = Arc::new(crate::ui::Silent);
-    let outcome = job::launch(&run, parts, None, watcher(&ui), None, Arc::default())??;
+    let Some(outcome) = job::launch(&run, parts, None, watcher(&ui), None, Arc::default(), world)?? else {
+        return Ok(None);
+    };
     let batch = run.train.batch as f64;
     let summary = &outcome.summary;
     let mb = |bytes: u64| bytes as f64 / 1e6;
     let ranks = run.train.ranks as u64;
-    Ok(StepTimes {
+    Ok(Some(StepTimes {
         samples_s_median: batch / outcome.median_step_seconds,
         samples_s_calm: batch / outcome.calm_step_seconds,
         step_ms_median: 1e3 * outcome.median_step_seconds,
@@ -466,5 +479,5 @@ pub fn bench_step(run: &Run, steps: u64, hardware: Hardware) -> anyhow::Result<S
         arena_mb: mb(ranks * outcome.arena_bytes as u64),
         arena_predicted_mb: mb(ranks * predicted as u64),
         train_loss: summary.train_loss,
-    })
+    }))
 }

@@ -1,14 +1,18 @@
 //! Whether the program was started once a rank by mpirun or srun.
 
 use crate::environment::Lookup;
+#[cfg(any(test, not(feature = "mpi")))]
 use crate::usage::UsageError;
 
-/// Refuses to train under a launcher of several ranks: without a communicator between the
-/// processes, each would train alone and write over the others.
-///
-/// # Errors
-/// [`UsageError::UnderLauncher`] with the number of ranks.
-pub(crate) fn refuse(lookup: Lookup<'_>) -> Result<(), UsageError> {
+/// A launcher that started this program once a rank, and the number of ranks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Started {
+    pub(crate) launcher: &'static str,
+    pub(crate) ranks: usize,
+}
+
+/// The launcher that started this program, if one did.
+pub(crate) fn started(lookup: Lookup<'_>) -> Option<Started> {
     let number = |name: &str| lookup(name).and_then(|value| value.parse::<usize>().ok());
     // an allocation alone sets SLURM_NTASKS; only a step of srun has a rank in it
     let in_step = lookup("SLURM_STEP_ID").is_some() && lookup("SLURM_PROCID").is_some();
@@ -17,10 +21,20 @@ pub(crate) fn refuse(lookup: Lookup<'_>) -> Result<(), UsageError> {
         ("srun", number("SLURM_NTASKS").filter(|_| in_step)),
         ("mpiexec", number("PMI_SIZE")),
     ];
-    let several = |(launcher, ranks): (&'static str, Option<usize>)| {
-        ranks.filter(|ranks| *ranks > 1).map(|ranks| UsageError::UnderLauncher { launcher, ranks })
-    };
-    started.into_iter().find_map(several).map_or(Ok(()), Err)
+    started.into_iter().find_map(|(launcher, ranks)| Some(Started { launcher, ranks: ranks? }))
+}
+
+/// Refuses to train under a launcher of several ranks: without a communicator between the
+/// processes, each would train alone and write over the others.
+///
+/// # Errors
+/// [`UsageError::UnderLauncher`] with the number of ranks.
+#[cfg(any(test, not(feature = "mpi")))]
+pub(crate) fn refuse(lookup: Lookup<'_>) -> Result<(), UsageError> {
+    match started(lookup) {
+        Some(Started { launcher, ranks }) if ranks > 1 => Err(UsageError::UnderLauncher { launcher, ranks }),
+        _ => Ok(()),
+    }
 }
 
 #[cfg(test)]

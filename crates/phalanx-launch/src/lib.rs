@@ -19,5 +19,6 @@ mod commands;
 mod environment;
 mod launcher;
 mod logging;
+mod world;
 
 pub use app::run;

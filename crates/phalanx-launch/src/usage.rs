@@ -17,6 +17,31 @@ pub enum UsageError {
         /// The ranks that it started.
         ranks: usize,
     },
+    /// A number of ranks that is not the launcher's.
+    #[error("--ranks {given}, but {launcher} started {ranks}: under a launcher, leave --ranks out")]
+    RanksUnderLauncher {
+        /// What `--ranks` says.
+        given: usize,
+        /// The launcher.
+        launcher: &'static str,
+        /// The ranks that it started.
+        ranks: usize,
+    },
+    /// A launcher of another MPI than the one that this program was linked with.
+    #[error(
+        "{launcher} started {ranks} ranks, but {library} sees {seen}: \
+         this phalanx is linked with another MPI than {launcher} is of"
+    )]
+    OtherMpi {
+        /// The launcher.
+        launcher: &'static str,
+        /// The ranks that it started.
+        ranks: usize,
+        /// The library that this program was linked with.
+        library: String,
+        /// The ranks that it sees.
+        seen: usize,
+    },
     /// `--resume` with neither a run file nor a run directory.
     #[error("--resume needs a run directory, or a run file whose last run is meant")]
     NothingToResume,
