@@ -3,7 +3,7 @@
 use anyhow::{Result, bail};
 
 /// A test that did not run.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Skipped {
     pub(crate) test: String,
     pub(crate) reason: String,

@@ -207,9 +207,8 @@ impl Handle {
     pub(crate) fn sum_in_place(self, buf: &mut [f32]) -> Result<(), MpiError> {
         let (data, n) = (buf.as_mut_ptr().cast(), count(buf.len()));
         // SAFETY: `n` floats at `data`, and constants of the library; a blocking call
-        let code = unsafe {
-            ffi::MPI_Allreduce(in_place(), data, n, ffi::RSMPI_FLOAT, ffi::RSMPI_SUM, self.0)
-        };
+        let code =
+            unsafe { ffi::MPI_Allreduce(in_place(), data, n, ffi::RSMPI_FLOAT, ffi::RSMPI_SUM, self.0) };
         check("MPI_Allreduce", code)
     }
 

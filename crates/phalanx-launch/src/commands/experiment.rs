@@ -13,6 +13,7 @@ use crate::exit::Exit;
 use crate::experiment::{self, Goal, Method, Network, Outcome};
 use crate::runfile::RawRun;
 use crate::stop::StopRequest;
+use crate::world::World;
 
 pub(super) fn experiment(args: &ExperimentArgs, context: &mut Context<'_>) -> anyhow::Result<Exit> {
     let files = experiment::run_files(&args.folder)?;
@@ -86,7 +87,10 @@ fn one(
         }
     };
     let options = TrainOptions { is_resumed, stop: stop.clone() };
-    let trained = engine::train(&run, prepared, &run_dir, &options, context.ui);
+    let trained = engine::train(&run, prepared, run_dir.paths(), &options, &World::Threads, context.ui);
     context.ui.finished();
-    trained.with_context(|| format!("run {}", dir.display()))
+    let Some(summary) = trained.with_context(|| format!("run {}", dir.display()))? else {
+        unreachable!("rank 0 is a thread of this process")
+    };
+    Ok(summary)
 }

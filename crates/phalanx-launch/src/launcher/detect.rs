@@ -3,6 +3,7 @@
 use super::nodelist::{expand, tasks_of_node};
 use super::placement::{Explicit, Placement, Source};
 use crate::environment::Lookup;
+#[cfg(any(test, not(feature = "mpi")))]
 use crate::usage::UsageError;
 
 /// What all sources said.
@@ -91,6 +92,7 @@ pub(crate) fn detect(explicit: &Explicit, lookup: Lookup<'_>) -> Detected {
 ///
 /// # Errors
 /// [`UsageError::UnderLauncher`] with the number of ranks.
+#[cfg(any(test, not(feature = "mpi")))]
 pub(crate) fn refuse(detected: &Detected) -> Result<(), UsageError> {
     match &detected.placement {
         Some(Placement { source, size, .. }) if *size > 1 => {
