@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 
+use crate::mpi;
 use crate::packages;
 use crate::shell::{LAWS, cargo, command, run, succeeds};
 
@@ -19,6 +20,7 @@ pub(crate) fn lint() -> Result<()> {
             "-D",
             "warnings",
         ])),
+        mpi::lint(),
         docs(),
         run(cargo(&["test", "--quiet", "--package", "phalanx-tests", "--test", "tidy"])),
         packages::check(),

@@ -78,6 +78,24 @@ const NEEDS: &[Need] = &[
         is_required: true,
     },
     Need {
+        name: "openmpi-bin",
+        why: "starts the ranks of the tests over MPI",
+        source: Source::Apt,
+        is_required: true,
+    },
+    Need {
+        name: "libopenmpi-dev",
+        why: "what the feature `mpi` is built with",
+        source: Source::Apt,
+        is_required: true,
+    },
+    Need {
+        name: "libclang-dev",
+        why: "reads mpi.h for the feature `mpi`",
+        source: Source::Apt,
+        is_required: true,
+    },
+    Need {
         name: "cargo-nextest",
         why: "runs tests side by side; without it `cargo test` runs them",
         source: Source::Cargo,

@@ -11,7 +11,7 @@ use phalanx_comm::{CommError, Rank};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// The tags of its messages.
 const FAILURE: i32 = 1;
@@ -23,14 +23,21 @@ const HERE: i32 = 3;
 pub(crate) struct Family {
     pub(crate) rank: Rank,
     pub(crate) size: usize,
-    pub(crate) options: MpiOptions,
+    /// How long, at the end and after a failure, a rank waits for the others.
+    pub(crate) grace: Duration,
     pub(crate) segments: Segments,
     /// The process of each rank, and its node.
     pub(crate) places: Vec<Place>,
     handle: Handle,
     epoch: Instant,
+    /// How long a rank waits for the others in one collective, in nanoseconds.
+    timeout: AtomicU64,
     has_failed: AtomicBool,
     inner: Mutex<Inner>,
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// Where a rank runs.
@@ -56,7 +63,7 @@ impl Family {
         handle: Handle,
         rank: Rank,
         size: usize,
-        options: MpiOptions,
+        options: &MpiOptions,
         places: Vec<Place>,
     ) -> Self {
         let inner = Inner {
@@ -68,11 +75,12 @@ impl Family {
         Self {
             rank,
             size,
-            options,
+            grace: options.grace,
             segments: Segments::default(),
             places,
             handle,
             epoch: Instant::now(),
+            timeout: AtomicU64::new(nanos(options.timeout)),
             has_failed: AtomicBool::new(false),
             inner: Mutex::new(inner),
         }
@@ -84,7 +92,15 @@ impl Family {
 
     /// Nanoseconds since this world began.
     pub(crate) fn now(&self) -> u64 {
-        u64::try_from(self.epoch.elapsed().as_nanos()).unwrap_or(u64::MAX)
+        nanos(self.epoch.elapsed())
+    }
+
+    pub(crate) fn timeout(&self) -> Duration {
+        Duration::from_nanos(self.timeout.load(Ordering::Relaxed))
+    }
+
+    pub(crate) fn set_timeout(&self, timeout: Duration) {
+        self.timeout.store(nanos(timeout), Ordering::Relaxed);
     }
 
     /// A counter of the collectives of communicator `id` that this rank has announced, which others may ask for.

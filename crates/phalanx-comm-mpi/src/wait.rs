@@ -58,7 +58,7 @@ impl Lane {
     ) -> Result<Duration, CommError> {
         let begun = Instant::now();
         // a little apart, so that one rank tells the others before they all tell each other
-        let limit = self.family.options.timeout + Duration::from_millis(5 * self.me as u64);
+        let limit = self.family.timeout() + Duration::from_millis(5 * self.me as u64);
         let (mut looks, mut sleep) = (0, Duration::from_micros(20));
         while !ready()? {
             self.family.listen()?;

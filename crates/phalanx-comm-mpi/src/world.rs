@@ -80,6 +80,12 @@ impl MpiWorld {
         Arc::new(self.comm.clone())
     }
 
+    /// From now on, a rank waits so long for the others in one collective before it gives the world up: for what is known
+    /// only after the start. The same on every rank.
+    pub fn set_timeout(&self, timeout: Duration) {
+        self.family.set_timeout(timeout);
+    }
+
     /// The sum over ranks by MPI's own `MPI_Allreduce`, in place, `chunk` elements a call: what the communicator is measured
     /// against. Lengths are not compared.
     ///
@@ -164,7 +170,7 @@ impl MpiWorld {
         let mut farewell = self.farewell.start_all_gather(own, all).ok()?;
         let begun = Instant::now();
         while !farewell.test().ok()? {
-            if begun.elapsed() > self.family.options.grace {
+            if begun.elapsed() > self.family.grace {
                 return None;
             }
             // a failure that is told now is told to somebody who ends anyway
@@ -196,7 +202,7 @@ fn begin(world: Handle, options: &MpiOptions) -> Result<(Arc<Family>, MpiComm), 
     let places = places(world, rank, size, options.nodes)?;
     // the clocks of all ranks begin here
     world.barrier()?;
-    let family = Arc::new(Family::new(alarm, Rank(rank), size, *options, places));
+    let family = Arc::new(Family::new(alarm, Rank(rank), size, options, places));
     let members = WorldSize(size).ranks().collect();
     let lane = Lane::new(Arc::clone(&family), 0, world, members)?;
     Ok((family, MpiComm { lane: Arc::new(lane) }))

@@ -80,7 +80,7 @@ fn is_colored(global: &Global, is_terminal: bool) -> bool {
 }
 
 /// The error and its causes, each on a line of its own.
-fn tell(error: &anyhow::Error, is_colored: bool) {
+pub(crate) fn tell(error: &anyhow::Error, is_colored: bool) {
     let head = if is_colored { "\x1b[1;31merror:\x1b[0m" } else { "error:" };
     let causes: String = error.chain().skip(1).map(|cause| format!("\n  because: {cause}")).collect();
     // when standard error is gone, the exit code still tells

@@ -24,10 +24,12 @@ use crate::cli::{ChangeArgs, Cli, Command, HardwareArgs, RunArgs};
 use crate::engine;
 use crate::environment;
 use crate::exit::Exit;
+use crate::launcher::Explicit;
 use crate::report;
 use crate::runfile::{RawRun, Registered, Run, RunFileError};
 use crate::ui::Ui;
 use crate::usage::UsageError;
+use crate::world::World;
 use std::sync::Arc;
 
 /// What every command is given.
@@ -69,7 +71,11 @@ pub(crate) fn run(command: &Command, context: &mut Context<'_>) -> anyhow::Resul
             clap_complete::generate(*shell, &mut Cli::command(), "phalanx", &mut script);
             context.out.write_all(&script)?;
         }
-        Command::BenchStep { run, steps, hardware } => bench_step(run, *steps, *hardware, context)?,
+        Command::BenchStep { run, steps, hardware } => {
+            let world = World::join(&Explicit::default(), &environment::lookup)?;
+            return world
+                .conduct(context, |world, context| bench_step(world, run, *steps, *hardware, context));
+        }
     }
     Ok(Exit::Done)
 }
@@ -101,12 +107,16 @@ fn write_rows(out: &mut dyn Write, rows: &[(&str, String)]) -> std::io::Result<(
 }
 
 fn bench_step(
+    world: &World,
     run: &RunArgs,
     steps: u64,
     hardware: HardwareArgs,
     context: &mut Context<'_>,
-) -> anyhow::Result<()> {
-    let run = read_run(run, context.registered)?;
-    let times = engine::bench_step(&run, steps, hardware.into())?;
-    Ok(writeln!(context.out, "{}", serde_json::to_string(&times)?)?)
+) -> anyhow::Result<Exit> {
+    let mut run = read_run(run, context.registered)?;
+    run.train.ranks = world.ranks().unwrap_or(run.train.ranks);
+    if let Some(times) = engine::bench_step(&run, steps, hardware.into(), world)? {
+        writeln!(context.out, "{}", serde_json::to_string(&times)?)?;
+    }
+    Ok(Exit::Done)
 }

@@ -15,6 +15,7 @@ pub use refine::{Refinement, refine};
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 
@@ -24,17 +25,19 @@ use phalanx_data::fetch::{self, FetchError, FetchOptions, Fetched, Origin};
 use phalanx_data::{CsvOptions, IdxOptions, Splits, TestPart, TextOptions};
 use phalanx_train::checkpoint::{Checkpoint, Checkpoints, Keep};
 use phalanx_train::events::{self, EvalDone, StepDone};
-use phalanx_train::rundir::{RunDir, RunPaths};
+use phalanx_train::rundir::RunPaths;
 use phalanx_train::storage::Disk;
 use phalanx_train::{Failure, Files, Summary, Watch};
 
 use self::job::Parts;
+use self::watchdog::Guarded;
 use crate::datasets;
 use crate::exit::{Exit, WithExit};
 use crate::faults::Injector;
 use crate::runfile::{BatchPolicy, Bytes, Column, Rule, Run, Source, Stop};
 use crate::stop::StopRequest;
 use crate::ui::{Evaluated, Progress, Ui};
+use crate::world::World;
 
 /// On what the engine computes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -177,23 +180,26 @@ pub fn prepare(run: &Run, hardware: Hardware) -> anyhow::Result<Prepared> {
     job::parts(run, hardware).map(Prepared)
 }
 
-/// Trains in `dir`, which holds the resolved run file. A run that was stopped on request says so in
-/// its summary.
+/// Trains in the directory of `paths`, which holds the resolved run file. A run that was stopped on request says so in
+/// its summary, which rank 0 has.
 ///
 /// # Errors
 /// Whatever ends the run; a lost rank as [`WithExit`] of
 /// [`Exit::RankLost`].
-pub fn train(
+pub(crate) fn train(
     run: &Run,
     prepared: Prepared,
-    dir: &RunDir,
+    paths: &RunPaths,
     options: &TrainOptions,
+    world: &World,
     ui: &Arc<dyn Ui>,
-) -> anyhow::Result<Summary> {
+) -> anyhow::Result<Option<Summary>> {
     let Prepared(parts) = prepared;
     let injector = Injector::new(&run.faults.inject);
-    let (paths, board) = (dir.paths().clone(), board(run.train.ranks, &injector));
-    remove_old(&paths.failure())?;
+    let (paths, board) = (paths.clone(), board(run.train.ranks, &injector));
+    if world.is_root() {
+        remove_old(&paths.failure())?;
+    }
     let files = Files {
         paths: paths.clone(),
         run_file: run.to_toml(),
@@ -205,13 +211,25 @@ pub fn train(
     };
     let stop = options.stop.clone();
     let stop: Arc<dyn Fn() -> bool + Send + Sync> = Arc::new(move || stop.is_made());
-    match job::launch(run, parts, Some(files), watcher(ui), Some(stop), Arc::clone(&board))? {
-        Ok(outcome) => Ok(outcome.summary),
+    // gone, and with a goodbye to the other ranks, when this one has said why it failed
+    let _control = world.watch(|flight| Guarded {
+        board: Arc::clone(&board),
+        flight,
+        paths: paths.clone(),
+        bound: Duration::from_secs_f64(run.train.lost_after_seconds),
+        injector: Arc::clone(&injector),
+    })?;
+    match job::launch(run, parts, Some(files), watcher(ui), Some(stop), Arc::clone(&board), world)? {
+        Ok(outcome) => Ok(outcome.map(|outcome| outcome.summary)),
         Err(error) => {
             let (rank, exit) = job::blame(&error);
-            let at = rank.and_then(|rank| usize::try_from(rank).ok()).unwrap_or(0);
-            let (status, operation) = (board.of(Rank(at)), job::operation(&error, at));
-            for (rank, flight) in error.flights().iter().enumerate() {
+            let culprit = rank.and_then(|rank| usize::try_from(rank).ok()).map(Rank);
+            let first = world.first();
+            // of ranks in other processes, this one knows no more than where itself is
+            let at = culprit.filter(|rank| world.holds(Some(*rank))).unwrap_or(first);
+            let status = board.of(at);
+            let operation = job::operation(&error, at.index() - first.index());
+            for (rank, flight) in (first.index()..).zip(error.flights()) {
                 post_mortem::write_flight(rank, flight, &paths);
             }
             let error = job::told(error);
@@ -224,7 +242,11 @@ pub fn train(
                 causes: error.chain().map(ToString::to_string).collect(),
                 exit_code: exit.code(),
             };
-            post_mortem::write_failure(&failure, &paths);
+            if world.holds(culprit) {
+                post_mortem::write_failure(&failure, &paths);
+            } else if world.is_root() {
+                post_mortem::write_failure_of_another(&failure, &paths);
+            }
             Err(WithExit::new(exit, error).into())
         }
     }
@@ -479,23 +501,30 @@ fn narrow(value: f64) -> f32 {
     value as f32
 }
 
-/// Times steps of a run on made-up weights.
+/// Times steps of a run on made-up weights; rank 0 has the times.
 ///
 /// # Errors
 /// As [`train`].
-pub fn bench_step(run: &Run, steps: u64, hardware: Hardware) -> anyhow::Result<StepTimes> {
+pub(crate) fn bench_step(
+    run: &Run,
+    steps: u64,
+    hardware: Hardware,
+    world: &World,
+) -> anyhow::Result<Option<StepTimes>> {
     let mut run = run.clone();
     run.train.stop = Stop::Steps(steps);
     (run.train.eval_every_steps, run.train.eval_every_samples, run.train.log_every_steps) = (0, 0, u64::MAX);
     let parts = job::parts(&run, hardware)?;
     let predicted = parts.plan.arena_bytes;
     let ui: Arc<dyn Ui> = Arc::new(crate::ui::Silent);
-    let outcome = job::launch(&run, parts, None, watcher(&ui), None, Arc::default())??;
+    let Some(outcome) = job::launch(&run, parts, None, watcher(&ui), None, Arc::default(), world)?? else {
+        return Ok(None);
+    };
     let batch = run.train.batch as f64;
     let summary = &outcome.summary;
     let mb = |bytes: u64| bytes as f64 / 1e6;
     let ranks = run.train.ranks as u64;
-    Ok(StepTimes {
+    Ok(Some(StepTimes {
         samples_s_median: batch / outcome.median_step_seconds,
         samples_s_calm: batch / outcome.calm_step_seconds,
         step_ms_median: 1e3 * outcome.median_step_seconds,
@@ -504,5 +533,5 @@ pub fn bench_step(run: &Run, steps: u64, hardware: Hardware) -> anyhow::Result<S
         arena_mb: mb(ranks * outcome.arena_bytes as u64),
         arena_predicted_mb: mb(ranks * predicted as u64),
         train_loss: summary.train_loss,
-    })
+    }))
 }

@@ -10,5 +10,7 @@ mod nodelist;
 mod placement;
 
 pub(crate) use binding::bind;
-pub(crate) use detect::{Detected, detect, refuse};
+#[cfg(not(feature = "mpi"))]
+pub(crate) use detect::refuse;
+pub(crate) use detect::{Detected, detect, threads_only};
 pub(crate) use placement::{Explicit, Placement};

@@ -26,6 +26,7 @@ mod hosts;
 mod launcher;
 mod logging;
 mod supervise;
+mod world;
 
 pub use app::run;
 pub use cluster::ClusterError;

@@ -17,6 +17,43 @@ pub enum UsageError {
         /// The ranks that it started.
         ranks: usize,
     },
+    /// Started once a rank by a launcher, a command whose ranks are threads.
+    #[error(
+        "{launcher} started {ranks} ranks, but `{command}` trains on ranks as threads: start it without {launcher}"
+    )]
+    ThreadsOnly {
+        /// The command.
+        command: &'static str,
+        /// The launcher.
+        launcher: &'static str,
+        /// The ranks that it started.
+        ranks: usize,
+    },
+    /// A number of ranks that is not the launcher's.
+    #[error("--ranks {given}, but {launcher} started {ranks}: under a launcher, leave --ranks out")]
+    RanksUnderLauncher {
+        /// What `--ranks` says.
+        given: usize,
+        /// The launcher.
+        launcher: &'static str,
+        /// The ranks that it started.
+        ranks: usize,
+    },
+    /// A launcher that is not of the MPI that this program was linked with.
+    #[error(
+        "{launcher} says that there are {ranks} ranks, but {library} sees {seen}: \
+         start them by the launcher of the MPI that this phalanx is linked with"
+    )]
+    OtherMpi {
+        /// The launcher.
+        launcher: &'static str,
+        /// The ranks that it started.
+        ranks: usize,
+        /// The library that this program was linked with.
+        library: String,
+        /// The ranks that it sees.
+        seen: usize,
+    },
     /// `--resume` with neither a run file nor a run directory.
     #[error("--resume needs a run directory, or a run file whose last run is meant")]
     NothingToResume,

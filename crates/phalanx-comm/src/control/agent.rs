@@ -31,6 +31,9 @@ pub(super) type OnVerdict = Box<dyn FnOnce(&Verdict) + Send>;
 /// Between two looks at the links.
 const LOOK: Duration = Duration::from_millis(20);
 
+/// The same until all links are made.
+const FIRST_LOOKS: Duration = Duration::from_millis(2);
+
 /// Between two calls of a rank whose connection ended.
 const CALL_AGAIN: Duration = Duration::from_millis(150);
 
@@ -57,6 +60,7 @@ pub(super) struct Agent {
     latest: (Status, Instant),
     /// How far the ranks are, from rank 0's last beat.
     told: Option<Extremes>,
+    is_linked: bool,
     next_beat: Instant,
     last_look: Instant,
 }
@@ -101,6 +105,7 @@ impl Agent {
             counter: 0,
             latest,
             told: None,
+            is_linked: false,
             next_beat: now,
             last_look: now,
         })
@@ -108,7 +113,7 @@ impl Agent {
 
     pub(super) fn run(mut self, commands: &mpsc::Receiver<Command>) {
         loop {
-            match commands.recv_timeout(LOOK) {
+            match commands.recv_timeout(if self.is_linked { LOOK } else { FIRST_LOOKS }) {
                 Err(mpsc::RecvTimeoutError::Timeout) => {}
                 Ok(Command::Fail(message)) => {
                     self.judge_culprit(Some(self.own), Cause::Failed { message });
@@ -133,6 +138,7 @@ impl Agent {
             self.welcome();
             self.answer(now);
             self.hear(now);
+            self.notice_links();
             if now >= self.next_beat {
                 self.next_beat = now + self.limits.pause();
                 self.beat(now);
@@ -239,6 +245,14 @@ impl Agent {
             }
         }
         self.peers.entry(rank).and_modify(|peer| peer.detach(now));
+    }
+
+    /// Tells the holder when all linked ranks have been heard.
+    fn notice_links(&mut self) {
+        if !self.is_linked && self.peers.values().all(|peer| peer.counter > 0) {
+            self.is_linked = true;
+            self.shared.link();
+        }
     }
 
     /// The linked rank that a message is of, if it was not heard before.

@@ -123,6 +123,8 @@ pub struct Refused {
 pub(super) struct Shared {
     verdict: Mutex<Option<Arc<Verdict>>>,
     given: Condvar,
+    is_linked: Mutex<bool>,
+    linked: Condvar,
     refused: Mutex<Refused>,
     pub(super) faults: Arc<LinkFaults>,
 }
@@ -135,6 +137,18 @@ impl Shared {
     pub(super) fn refuse(&self, refusal: Refusal) {
         let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
         *refused = Refused { count: refused.count + 1, latest: Some(refusal) };
+    }
+
+    /// Has every linked rank a connection, or had it.
+    pub(super) fn link(&self) {
+        *self.is_linked.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.linked.notify_all();
+    }
+
+    fn wait_for_links(&self, limit: Duration) {
+        let guard = self.is_linked.lock().unwrap_or_else(PoisonError::into_inner);
+        // a rank that cannot be reached is for the judge
+        drop(self.linked.wait_timeout_while(guard, limit, |is_linked| !*is_linked));
     }
 
     pub(super) fn give(&self, verdict: Arc<Verdict>) {
@@ -206,7 +220,8 @@ impl Control {
         Ok(Self { shared, commands, thread: Some(thread) })
     }
 
-    /// Starts the channel on every rank of a communicator, which carries the addresses and the secret.
+    /// Starts the channel on every rank of a communicator, which carries the addresses and the secret. When it returns, the
+    /// ranks are connected: one that dies from then on is noticed at once.
     ///
     /// # Collective
     /// Every rank; blocks.
@@ -236,7 +251,11 @@ impl Control {
             Card::decode(bytes).ok_or(ControlError::Card { from: Rank(rank), got: bytes.len() })
         };
         let cards = cards.iter().enumerate().map(read).collect::<Result<_, _>>()?;
-        Self::start(port, comm.rank(), cards, Secret::from_bytes(secret), watched, limits, on_verdict)
+        let secret = Secret::from_bytes(secret);
+        let control = Self::start(port, comm.rank(), cards, secret, watched, limits, on_verdict)?;
+        control.shared.wait_for_links(limits.silence);
+        comm.barrier()?;
+        Ok(control)
     }
 
     /// Why the job has to end, if it has to.

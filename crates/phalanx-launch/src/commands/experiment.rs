@@ -9,12 +9,16 @@ use phalanx_train::rundir::{Existing, RunDir, RunPaths};
 use super::Context;
 use crate::cli::ExperimentArgs;
 use crate::engine::{self, TrainOptions};
+use crate::environment;
 use crate::exit::Exit;
 use crate::experiment::{self, Goal, Method, Network, Outcome};
+use crate::launcher::{self, Explicit};
 use crate::runfile::RawRun;
 use crate::stop::StopRequest;
+use crate::world::World;
 
 pub(super) fn experiment(args: &ExperimentArgs, context: &mut Context<'_>) -> anyhow::Result<Exit> {
+    launcher::threads_only("experiment", &launcher::detect(&Explicit::default(), &environment::lookup))?;
     let files = experiment::run_files(&args.folder)?;
     let stop = StopRequest::on_signals().context("listening for signals")?;
     let mut methods = Vec::new();
@@ -86,7 +90,10 @@ fn one(
         }
     };
     let options = TrainOptions { is_resumed, stop: stop.clone() };
-    let trained = engine::train(&run, prepared, &run_dir, &options, context.ui);
+    let trained = engine::train(&run, prepared, run_dir.paths(), &options, &World::Threads, context.ui);
     context.ui.finished();
-    trained.with_context(|| format!("run {}", dir.display()))
+    let Some(summary) = trained.with_context(|| format!("run {}", dir.display()))? else {
+        unreachable!("rank 0 is a thread of this process")
+    };
+    Ok(summary)
 }

@@ -25,6 +25,7 @@ use super::{Hardware, open_data};
 use crate::exit::{Exit, WithExit};
 use crate::runfile::{self, Model, Rule, Run, Shape, Stop};
 use crate::schedule_file;
+use crate::world::World;
 
 /// What a run works on.
 pub(super) struct Parts {
@@ -206,7 +207,7 @@ fn methods(
     })
 }
 
-/// Runs on all ranks and returns what rank 0 has to say.
+/// Runs on all ranks, or on this one of them, and returns what rank 0 has to say, on rank 0.
 pub(super) fn launch(
     run: &Run,
     parts: Parts,
@@ -214,7 +215,8 @@ pub(super) fn launch(
     watch: Arc<dyn Watch>,
     stop: Option<Arc<dyn Fn() -> bool + Send + Sync>>,
     board: Arc<Board>,
-) -> anyhow::Result<Result<Outcome, WorldError<TrainError>>> {
+    world: &World,
+) -> anyhow::Result<Result<Option<Outcome>, WorldError<TrainError>>> {
     let net: Arc<dyn Net<Cpu<f32>>> = parts.net;
     let (model, _) = model(&run.model);
     let job = Arc::new(Job {
@@ -232,15 +234,20 @@ pub(super) fn launch(
         stop: stop.unwrap_or_else(never_stop),
         board,
     });
-    let options =
-        Options { timeout: Duration::from_secs_f64(run.train.timeout_seconds), ..Options::default() };
-    let outcomes = run_ranks(WorldSize(run.train.ranks), &options, move |comm| run_rank(&job, &comm));
-    Ok(outcomes.map(|outcomes| {
-        let Some(outcome) = outcomes.into_iter().flatten().next() else {
-            unreachable!("rank 0 always has an outcome")
-        };
-        outcome
-    }))
+    let timeout = Duration::from_secs_f64(run.train.timeout_seconds);
+    match world {
+        World::Threads => {
+            let options = Options { timeout, ..Options::default() };
+            let ranks = WorldSize(run.train.ranks);
+            let outcomes = run_ranks(ranks, &options, move |comm| run_rank(&job, &comm));
+            Ok(outcomes.map(|outcomes| outcomes.into_iter().flatten().next()))
+        }
+        #[cfg(feature = "mpi")]
+        World::Mpi { mpi, .. } => {
+            mpi.set_timeout(timeout);
+            Ok(mpi.run(|comm| run_rank(&job, &comm)))
+        }
+    }
 }
 
 /// The rank that failed, and the exit code for it.
@@ -255,6 +262,7 @@ pub(super) fn blame(error: &WorldError<TrainError>) -> (Option<u64>, Exit) {
         RankFailure::Comm(CommError::Panicked { rank, .. } | CommError::Left { rank, .. }) => {
             (Some(rank.index() as u64), Exit::RankLost)
         }
+        RankFailure::Comm(CommError::Aborted { by, .. }) => (Some(by.index() as u64), Exit::Failed),
         RankFailure::Comm(CommError::Timeout { missing, .. }) => {
             (missing.first().map(|m| m.rank.index() as u64), Exit::RankLost)
         }

@@ -3,15 +3,31 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use phalanx_comm::OpRecord;
 use phalanx_train::Failure;
 use phalanx_train::rundir::RunPaths;
 
+/// How long a rank that failed may take to write why.
+const OWN_WORDS: Duration = Duration::from_secs(1);
+
 /// Writes `failure.json`. The error itself matters more than that it could not be written down.
 pub(super) fn write_failure(failure: &Failure, paths: &RunPaths) {
     if let Err(unwritten) = failure.write(&paths.failure()) {
         tracing::warn!("{} could not be written: {unwritten}", paths.failure().display());
+    }
+}
+
+/// Writes `failure.json` for a rank in another process, unless it does so in time: it knows best.
+pub(super) fn write_failure_of_another(failure: &Failure, paths: &RunPaths) {
+    let file = paths.failure();
+    let begun = Instant::now();
+    while !file.exists() {
+        if begun.elapsed() > OWN_WORDS {
+            return write_failure(failure, paths);
+        }
+        std::thread::sleep(OWN_WORDS / 50);
     }
 }
 

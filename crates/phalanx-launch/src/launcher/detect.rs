@@ -91,13 +91,24 @@ pub(crate) fn detect(explicit: &Explicit, lookup: Lookup<'_>) -> Detected {
 ///
 /// # Errors
 /// [`UsageError::UnderLauncher`] with the number of ranks.
+#[cfg(any(test, not(feature = "mpi")))]
 pub(crate) fn refuse(detected: &Detected) -> Result<(), UsageError> {
-    match &detected.placement {
-        Some(Placement { source, size, .. }) if *size > 1 => {
-            Err(UsageError::UnderLauncher { launcher: source.launcher(), ranks: *size })
-        }
-        _ => Ok(()),
-    }
+    several(detected).map_or(Ok(()), |(launcher, ranks)| Err(UsageError::UnderLauncher { launcher, ranks }))
+}
+
+/// Refuses `command`, whose ranks are threads, under a launcher of several ranks: each would do all of it.
+///
+/// # Errors
+/// [`UsageError::ThreadsOnly`] with the number of ranks.
+pub(crate) fn threads_only(command: &'static str, detected: &Detected) -> Result<(), UsageError> {
+    several(detected)
+        .map_or(Ok(()), |(launcher, ranks)| Err(UsageError::ThreadsOnly { command, launcher, ranks }))
+}
+
+/// The launcher and its ranks, if there is more than one.
+fn several(detected: &Detected) -> Option<(&'static str, usize)> {
+    let placement = detected.placement.as_ref().filter(|placement| placement.size > 1)?;
+    Some((placement.source.launcher(), placement.size))
 }
 
 fn read(source: Source, explicit: &Explicit, lookup: Lookup<'_>) -> Result<Option<Placement>, Flaw> {
@@ -213,7 +224,7 @@ fn notes(lookup: Lookup<'_>) -> Vec<&'static str> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Explicit, Flaw, Placement, Source, Why, detect, refuse};
+    use super::{Explicit, Flaw, Placement, Source, Why, detect, refuse, threads_only};
 
     type Vars<'a> = &'a [(&'a str, &'a str)];
 
@@ -309,6 +320,14 @@ mod tests {
         assert!(refused(&[("PMI_SIZE", "2"), ("PMI_RANK", "0")]).is_some());
         let step = [("SLURM_NTASKS", "8"), ("SLURM_STEP_ID", "0"), ("SLURM_PROCID", "3")];
         assert!(refused(&step).is_some_and(|error| error.starts_with("started by srun with 8 ranks")));
+    }
+
+    #[test]
+    fn a_command_of_threads_is_refused_under_several_ranks_only() {
+        let under = |vars| threads_only("experiment", &detect(&Explicit::default(), &lookup(vars)));
+        let error = under(OPEN_MPI).expect_err("four ranks").to_string();
+        assert!(error.starts_with("mpirun started 4 ranks, but `experiment`"), "{error}");
+        assert!(under(&[]).is_ok());
     }
 
     #[test]

@@ -11,6 +11,9 @@ use crate::hosts::Hosts;
 const KEEPALIVE: [(&str, &str); 3] =
     [("oob_tcp_keepalive_time", "2"), ("oob_tcp_keepalive_intvl", "1"), ("oob_tcp_keepalive_probes", "3")];
 
+/// Seconds that Open MPI gives the ranks that it ends, after one has died, to write what they know of it.
+const LAST_WORDS: (&str, &str) = ("odls_base_sigkill_timeout", "3");
+
 /// What is started, and where.
 #[derive(Debug, Clone)]
 pub(crate) struct Job {
@@ -66,7 +69,7 @@ impl Job {
         let agent = (!self.agent.is_empty()).then(|| self.agent.join(" "));
         if major < 5 {
             words.one("--tag-output");
-            KEEPALIVE.iter().for_each(|(name, value)| words.three("--mca", name, value));
+            KEEPALIVE.iter().chain([&LAST_WORDS]).for_each(|(name, value)| words.three("--mca", name, value));
             agent.iter().for_each(|agent| words.three("--mca", "plm_rsh_agent", agent));
         } else {
             words.two("--output", "tag");
@@ -182,7 +185,8 @@ mod tests {
         assert_eq!(
             shown(&job(Kind::OpenMpi { major: 4 }).command(&rank())),
             "mpirun -n 4 --hostfile /run/hosts --bind-to none --tag-output --mca oob_tcp_keepalive_time 2 \
-             --mca oob_tcp_keepalive_intvl 1 --mca oob_tcp_keepalive_probes 3 --mca plm_rsh_agent 'ssh -F cfg' \
+             --mca oob_tcp_keepalive_intvl 1 --mca oob_tcp_keepalive_probes 3 \
+             --mca odls_base_sigkill_timeout 3 --mca plm_rsh_agent 'ssh -F cfg' \
              /opt/phalanx train 'a b.toml'"
         );
         assert_eq!(
