@@ -16,6 +16,7 @@ pub mod wire;
 
 mod artefact_error;
 mod buckets;
+mod chunks;
 mod config;
 mod error;
 mod evaluate;
@@ -26,6 +27,7 @@ mod methods;
 mod plan;
 mod rows;
 mod run;
+mod samples;
 mod state;
 mod summary;
 mod tensor_file;
