@@ -2,7 +2,7 @@
 //! cut into tiles as in training, and the update. One thread, made-up samples.
 //!
 //! `cargo bench --bench statistics -- [--batch 128] [--rounds 7] [--models mlp,gpt] [--json]`; with `--json` a line a
-//! model, which `benches/compare/statistics.py` reads.
+//! model, which `benches/compare/sample_statistics.py` reads.
 #![expect(clippy::print_stdout, reason = "a program that prints a table")]
 
 use phalanx::nn::models::ModelConfig;
