@@ -80,7 +80,7 @@ pub(in crate::cpu) fn products<T: Float>(
     let mut planes = images.planes();
     let (mut padded, mut taps) = (Scratch::take(g.padded_len()), Scratch::take(g.taps));
     let (mut packed, mut db) = (Scratch::take(g.packed_forward()), Scratch::take(g.og));
-    let mut rows = Scratch::take(g.rows_len(g.out_run()));
+    let mut rows = Scratch::take(g.rows_len(1, g.out_run()));
     let mut columns = Scratch::take(if g.shifted { 0 } else { g.taps * g.oh * g.ow });
     g.forward_taps(taps.get());
     for group in 0..spec.groups {
