@@ -52,13 +52,13 @@ pub(super) fn parts(run: &Run, hardware: Hardware) -> anyhow::Result<Parts> {
     // what a rank will build is built once here, so that a run that cannot be leaves nothing behind
     schedule(run)?;
     let policy = policy::policy(run, data.train.len());
-    check_policy(&*policy.build().map_err(bad_input)?, &config, run.train.ranks).map_err(bad_input)?;
     let batch = policy.most_samples(run, data.train.len()).map_err(bad_input)?;
     let share = match config.reduction {
         Reduction::Fast => shard_range(batch, 0, run.train.ranks).len(),
         Reduction::Reproducible { shards } => shard_range(batch, 0, shards).len(),
     };
     let plan = Plan::new(&*net, &params, &task, &config, share).map_err(bad_input)?;
+    check_policy(&*policy.build().map_err(bad_input)?, &config, &plan, run.train.ranks).map_err(bad_input)?;
     Ok(Parts { data, task, net, config, plan, policy })
 }
 
