@@ -9,7 +9,7 @@ use phalanx_comm::{Options, RankFailure, WorldError, WorldSize, run_ranks};
 use phalanx_data::{Splits, shard_range};
 use phalanx_grad::Mean;
 use phalanx_nn::models::{ConfigValue, ModelConfig};
-use phalanx_nn::{AnyNet, Net, ParamBuilder, Registry, Task};
+use phalanx_nn::{AnyNet, Net, ParamBuilder, Task};
 use phalanx_optim::{
     AdaGradConfig, AdaGradNormConfig, AdamWConfig, Constant, Cosine, LinearDecay, OptimizerConfig, Refined,
     ScheduleConfig, SgdConfig,
@@ -23,7 +23,7 @@ use phalanx_train::{
 use super::policy::{self, Policy};
 use super::{Hardware, open_data};
 use crate::exit::{Exit, WithExit};
-use crate::runfile::{self, Model, Rule, Run, Shape, Stop};
+use crate::runfile::{self, Model, Registered, Rule, Run, Shape, Stop};
 use crate::schedule_file;
 use crate::world::World;
 
@@ -38,14 +38,14 @@ pub(super) struct Parts {
 }
 
 /// Opens the data, builds the model and plans a step: all that can fail before a rank starts.
-pub(super) fn parts(run: &Run, hardware: Hardware) -> anyhow::Result<Parts> {
+pub(super) fn parts(run: &Run, registered: &Registered, hardware: Hardware) -> anyhow::Result<Parts> {
     pin(hardware)?;
     let data = open_data(run)?;
     let task = task_of(data.train.kind());
     let mut builder = ParamBuilder::new();
     let (kind, sizes) = model(&run.model);
     let net: Arc<dyn AnyNet> =
-        Arc::from(Registry::default().build(&kind, sizes, &task, &mut builder).map_err(bad_input)?);
+        Arc::from(registered.models().build(&kind, sizes, &task, &mut builder).map_err(bad_input)?);
     let params = builder.finish();
     let config = config(run);
     check(&config, &data, run.train.ranks).map_err(bad_input)?;
