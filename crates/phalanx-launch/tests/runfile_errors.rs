@@ -358,3 +358,21 @@ fn keys_with_control_characters_do_not_reach_the_terminal() {
     assert!(error.contains("[31m: unknown key"), "{error:?}");
     assert!(!error.contains('\u{1b}'), "{error:?}");
 }
+
+#[test]
+fn compression_where_bits_must_not_follow_the_ranks() {
+    let set = ["train.reduction=reproducible", "compression.kind=fp16"];
+    assert_eq!(
+        resolve(DIGITS, &set).expect_err("a problem").to_string(),
+        "--set compression.kind=fp16: compression.kind: got \"fp16\", need \"none\" for train.reduction = \"reproducible\": \
+         what each rank loses depends on how many there are"
+    );
+}
+
+#[test]
+fn mistyped_compression() {
+    assert_eq!(
+        complaint_about("compression.kind=pf16"),
+        "--set compression.kind=pf16: compression.kind: unknown compression \"pf16\", did you mean `fp16`?"
+    );
+}

@@ -81,6 +81,7 @@ const KEYS: &[&str] = &[
     "batch.increment",
     "batch.lr_scaling",
     "aggregation.rule",
+    "compression.kind",
     "checkpoint.every_steps",
     "checkpoint.keep",
     "output.tensorboard",

@@ -54,6 +54,14 @@ pub enum TrainError {
         /// What it needs.
         what: &'static str,
     },
+    /// Compression where the gradient is not a sum of buckets over ranks.
+    #[error("compression {compressor} cannot go with {with}")]
+    Compression {
+        /// The compressor.
+        compressor: &'static str,
+        /// What it meets.
+        with: &'static str,
+    },
     /// A batch policy compares the gradients of chunks, and each batch is one.
     #[error(
         "batch policy {policy} compares the gradients of ranks and there is one: need 2 of train.ranks, or \

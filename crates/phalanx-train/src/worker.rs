@@ -3,6 +3,7 @@
 use crate::buckets::{Buckets, Launch};
 use crate::config::{OnNonFinite, Reduction, TrainConfig};
 use crate::error::TrainError;
+use crate::events::GradientTraffic;
 use crate::host::HostBackend;
 use crate::methods::Methods;
 use crate::plan::{Plan, Tile, losses, tiles};
@@ -40,6 +41,8 @@ pub(crate) struct Done {
     pub(crate) decision: Option<BatchDecision>,
     /// The scalars of the step, where chunks were compared.
     pub(crate) measured: Option<ScalarBlock>,
+    /// Bytes of the gradient, where it was compressed.
+    pub(crate) traffic: Option<GradientTraffic>,
 }
 
 /// A batch of a step: which samples, which step.
@@ -112,8 +115,12 @@ impl<'a, B: HostBackend> Worker<'a, B> {
             }
         };
         let flat = Some(comm.alloc(plan.params.grad_len())?);
-        let buckets =
-            Buckets::new(backend, Arc::clone(&comm), plan.params.clone(), plan.buckets.clone(), clock);
+        let compression = methods.compression.take();
+        if let Some(compressor) = &compression {
+            can_compress(compressor.name(), config.reduction, methods.over_ranks.is_mean())?;
+        }
+        let (params, cut) = (plan.params.clone(), plan.buckets.clone());
+        let buckets = Buckets::new(backend, Arc::clone(&comm), params, cut, clock, compression)?;
         let lane = (trace_len > 0).then(|| Lane::with_capacity(rank.index() as u64, clock, trace_len));
         Ok(Worker {
             comm,
@@ -212,6 +219,7 @@ impl<'a, B: HostBackend> Worker<'a, B> {
             data: data_time,
             decision,
             measured: (needs.chunks != Chunks::None && finite).then(|| block.into_inner()),
+            traffic: self.buckets.traffic(),
         })
     }
 
@@ -351,7 +359,7 @@ impl<'a, B: HostBackend> Worker<'a, B> {
         data_time: &mut Duration,
     ) -> Result<(Region<f32>, f64, usize), TrainError> {
         let (launch, measure) = how;
-        self.buckets.begin(flat, measure);
+        self.buckets.begin(batch.step, flat, measure);
         let (mut loss, mut hits) = (0.0, 0);
         let mut cut = self.cut(range.len()).peekable();
         if cut.peek().is_none() {
@@ -368,7 +376,7 @@ impl<'a, B: HostBackend> Worker<'a, B> {
         }
         let start = self.now();
         self.enter(batch.step, control::Phase::Reduce);
-        let flat = self.buckets.finish(batch.step, self.lane.as_mut())?;
+        let flat = self.buckets.finish(self.lane.as_mut())?;
         self.record(Phase::Wait, batch.step, start);
         Ok((flat, loss, hits))
     }
@@ -414,6 +422,7 @@ impl<'a, B: HostBackend> Worker<'a, B> {
         let launch = if mean && !squares { Launch::Reduce } else { Launch::Hold };
         let (mut flat, loss, hits) =
             self.gradient(data, batch, &range, flat, (launch, measure), data_time)?;
+        let local = measure.then(|| self.buckets.local());
         let start = self.now();
         if squares {
             let mut sums = match self.squares.take() {
@@ -427,9 +436,8 @@ impl<'a, B: HostBackend> Worker<'a, B> {
         if !mean {
             self.aggregate(batch, &range, &mut flat)?;
         } else if launch == Launch::Hold {
-            self.comm.all_reduce_sum(&mut flat)?;
+            flat = self.buckets.reduce(batch.step, flat, self.lane.as_mut())?;
         }
-        let local = measure.then(|| self.buckets.local());
         // Each rank looks at its part of the reduced gradient, in blocks as `moments` sums them.
         let part = shard_range(flat.len().div_ceil(BLOCK), rank, size);
         let part = part.start * BLOCK..(part.end * BLOCK).min(flat.len());
@@ -595,6 +603,16 @@ fn whole(packed: f64) -> u64 {
 fn squares_into(part: &[f32], batch: usize, samples: usize, sums: &mut [f32]) {
     let scale = if samples == 0 { 0.0 } else { (batch as f64 / samples as f64 * batch as f64) as f32 };
     sums.iter_mut().zip(part).for_each(|(sum, part)| *sum = part * part * scale);
+}
+
+/// Refuses compression where the loop does not sum buckets.
+fn can_compress(compressor: &'static str, reduction: Reduction, is_mean: bool) -> Result<(), TrainError> {
+    let refused = |with| Err(TrainError::Compression { compressor, with });
+    match reduction {
+        Reduction::Reproducible { .. } => refused("train.reduction = \"reproducible\""),
+        Reduction::Fast if !is_mean => refused("a rule over ranks other than the mean"),
+        Reduction::Fast => Ok(()),
+    }
 }
 
 /// Refuses statistics that the loop does not take.

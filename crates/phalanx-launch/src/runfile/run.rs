@@ -10,8 +10,8 @@ use super::range::Range;
 use super::raw::RawRun;
 use super::reader::Reader;
 use super::sections::{
-    Aggregation, Batch, BatchPolicy, Checkpoint, Data, Faults, Model, Optimizer, Output, Schedule, Source,
-    Stop, Train,
+    Aggregation, Batch, BatchPolicy, Checkpoint, Compression, Data, Faults, Model, Optimizer, Output,
+    Schedule, Source, Stop, Train,
 };
 
 /// Kinds that a program adds to those of the library, by name.
@@ -132,6 +132,8 @@ run! {
     batch: Batch,
     /// How the ranks' gradients become one.
     aggregation: Aggregation,
+    /// In how many bytes the ranks' gradients travel.
+    compression: Compression,
     /// What is kept to go on from.
     checkpoint: Checkpoint,
     /// What is written for other tools.
