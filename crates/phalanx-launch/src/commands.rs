@@ -115,7 +115,7 @@ fn bench_step(
 ) -> anyhow::Result<Exit> {
     let mut run = read_run(run, context.registered)?;
     run.train.ranks = world.ranks().unwrap_or(run.train.ranks);
-    if let Some(times) = engine::bench_step(&run, steps, hardware.into(), world)? {
+    if let Some(times) = engine::bench_step(&run, steps, context.registered, hardware.into(), world)? {
         writeln!(context.out, "{}", serde_json::to_string(&times)?)?;
     }
     Ok(Exit::Done)

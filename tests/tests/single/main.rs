@@ -5,3 +5,4 @@ mod equality;
 mod failures;
 mod methods;
 mod policies;
+mod statistics;
