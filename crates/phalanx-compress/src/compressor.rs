@@ -1,6 +1,8 @@
 //! What stands between a bucket of one rank's gradient and its sum over ranks.
 
+use crate::error::CompressError;
 use phalanx_comm::{CommError, Communicator, Region};
+use phalanx_grad::StateTensor;
 use std::fmt::Debug;
 use std::sync::Arc;
 
@@ -9,6 +11,19 @@ use std::sync::Arc;
 pub struct BucketLayout {
     /// Its elements.
     pub len: usize,
+    /// The matrices in it, in order and apart; what they leave is vectors.
+    pub matrices: Vec<Matrix>,
+}
+
+/// A parameter of two dims or more, as the matrix `[out, rest]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Matrix {
+    /// Where it begins in its bucket.
+    pub offset: usize,
+    /// Its first dim.
+    pub rows: usize,
+    /// The product of its other dims.
+    pub cols: usize,
 }
 
 /// Sums the buckets of a gradient over ranks, in fewer bytes than they have.
@@ -52,4 +67,34 @@ pub trait Compressor: Send + Debug {
 
     /// Bytes that this rank passed to collectives in the last step.
     fn sent_bytes(&self) -> u64;
+
+    /// What this rank owes to the others: the part of its gradients that it has not sent, as long as the flat gradient.
+    /// Empty for compressors that remember nothing.
+    fn memory(&self) -> &[f32] {
+        &[]
+    }
+
+    /// As [`memory`](Self::memory), to be replaced by that of a checkpoint.
+    fn memory_mut(&mut self) -> &mut [f32] {
+        &mut []
+    }
+
+    /// What it keeps from step to step that is the same on every rank.
+    fn state(&self) -> Vec<StateTensor> {
+        Vec::new()
+    }
+
+    /// Takes back what [`state`](Self::state) gave, after [`prepare`](Self::prepare).
+    ///
+    /// # Errors
+    /// [`CompressError::State`] for the state of other buckets.
+    fn restore(&mut self, state: &[StateTensor]) -> Result<(), CompressError> {
+        let _ = state;
+        Ok(())
+    }
+
+    /// Forgets what it remembers, on all ranks: after a step whose numbers were not finite.
+    fn forget(&mut self) {
+        self.memory_mut().fill(0.0);
+    }
 }

@@ -9,9 +9,10 @@ use proptest::prelude::*;
 fn reduced(config: CompressionConfig, ranks: &[Vec<Vec<f32>>]) -> Vec<(Vec<Vec<f32>>, u64)> {
     let ranks = ranks.to_vec();
     run_ranks(WorldSize(ranks.len()), &Options::default(), move |comm| {
-        let mut hook = config.build().expect("a compressor");
+        let mut hook = config.build().expect("good settings").expect("a compressor");
         let own = &ranks[comm.rank().index()];
-        let layout: Vec<_> = own.iter().map(|bucket| BucketLayout { len: bucket.len() }).collect();
+        let layout: Vec<_> =
+            own.iter().map(|bucket| BucketLayout { len: bucket.len(), matrices: Vec::new() }).collect();
         hook.prepare(&comm, &layout)?;
         let mut parts = Vec::new();
         // twice: what the first step leaves behind must not reach the second

@@ -2,6 +2,7 @@
 
 use crate::ArtefactError;
 use phalanx_comm::CommError;
+use phalanx_compress::CompressError;
 use phalanx_data::DataError;
 use phalanx_grad::GradError;
 use phalanx_nn::NnError;
@@ -112,6 +113,9 @@ pub enum TrainError {
     /// A method failed.
     #[error("a method failed")]
     Grad(#[from] GradError),
+    /// The compression of gradients failed.
+    #[error("gradients cannot be compressed")]
+    Compress(#[from] CompressError),
     /// A file of the run failed.
     #[error("a file of the run failed")]
     Artefact(#[from] ArtefactError),

@@ -1,6 +1,7 @@
 //! A whole run: ranks, steps, evaluations, checkpoints, and what is written about them.
 
 use crate::checkpoint::{Checkpoint, Checkpoints, Meta, Snapshot};
+use crate::compression;
 use crate::config::{Limit, Reduction, TrainConfig};
 use crate::error::TrainError;
 use crate::evaluate::{Score, evaluate_telling};
@@ -447,12 +448,17 @@ impl<'a, B: HostBackend> Run<'a, B> {
         let score = self.validate()?;
         self.enter(control::Phase::Checkpoint);
         self.average_statistics()?;
+        let compression = match self.worker.buckets.compressor() {
+            Some(compressor) => compression::state(compressor, &*self.comm)?,
+            None => Vec::new(),
+        };
         self.last_saved = Some(self.place.step);
         let Some(open) = &self.open else { return Ok(()) };
         let began = Instant::now();
         let worker = &self.worker;
         let flat = worker.graph.params_to_vec();
-        let state = worker.methods.over_time.state(worker.graph.backend());
+        let mut state = worker.methods.over_time.state(worker.graph.backend());
+        state.extend(compression);
         let policy = worker.methods.policy.state();
         let mut counters: std::collections::BTreeMap<String, u64> =
             self.place.counters().map(|(name, value)| (name.to_owned(), value)).into();

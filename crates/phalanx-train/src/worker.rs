@@ -81,7 +81,7 @@ pub(crate) struct Worker<'a, B: HostBackend> {
     config: &'a TrainConfig,
     plan: &'a Plan,
     board: &'a Board,
-    buckets: Buckets<B>,
+    pub(crate) buckets: Buckets<B>,
     /// The flat gradient between steps.
     flat: Option<Region<f32>>,
     accumulator: Option<TreeAccumulator>,
@@ -211,6 +211,9 @@ impl<'a, B: HostBackend> Worker<'a, B> {
             };
             let backend = self.graph.backend().clone();
             self.methods.over_time.update(&backend, &update, self.graph.params_mut(), &flat)?;
+        }
+        if let (false, Some(compressor)) = (finite, self.buckets.compressor_mut()) {
+            compressor.forget();
         }
         self.flat = Some(flat);
         self.record(Phase::Optimizer, batch.step, start);

@@ -171,6 +171,10 @@ fn compression(run: &Run) -> CompressionConfig {
         Compression::None {} => CompressionConfig::None,
         Compression::Fp16 {} => CompressionConfig::Fp16,
         Compression::Bf16 {} => CompressionConfig::Bf16,
+        Compression::PowerSgd { rank, start_step } => {
+            CompressionConfig::PowerSgd { rank, start_step, seed: run.seed }
+        }
+        Compression::TopK { fraction, start_step } => CompressionConfig::TopK { fraction, start_step },
     }
 }
 
@@ -199,8 +203,10 @@ fn methods(
     optimizer.build::<Cpu<f32>>().map_err(bad_input)?;
     schedule.build().map_err(bad_input)?;
     policy.build().map_err(bad_input)?;
+    compression.build().map_err(bad_input)?;
     Ok(move || {
-        let (Ok(over_time), Ok(schedule), Ok(policy)) = (optimizer.build(), schedule.build(), policy.build())
+        let (Ok(over_time), Ok(schedule), Ok(policy), Ok(compression)) =
+            (optimizer.build(), schedule.build(), policy.build(), compression.build())
         else {
             unreachable!("the same configuration was built before")
         };
@@ -208,7 +214,7 @@ fn methods(
             over_samples: Box::new(Mean),
             over_ranks: Box::new(Mean),
             over_tasks: Box::new(Mean),
-            compression: compression.build(),
+            compression,
             over_time,
             lr: optimizer.lr(),
             schedule,
