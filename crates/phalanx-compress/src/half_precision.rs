@@ -1,10 +1,9 @@
 //! Gradients rounded to 16 bits: half the bytes, still reduced while the backward pass runs.
 
 use crate::compressor::{BucketLayout, Compressor};
-use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
-use phalanx_comm::{CommError, Communicator, Packing, Pending, ReduceOp, Region};
-use std::fmt::Debug;
+use phalanx_comm::backend::Arithmetic;
+use phalanx_comm::{CommError, Communicator, Element, Packing, Pending, ReduceOp, Region};
 use std::marker::PhantomData;
 use std::sync::Arc;
 
@@ -35,8 +34,8 @@ pub struct HalfPrecision<T> {
     rounds_to: PhantomData<T>,
 }
 
-/// A 16-bit float that gradients are rounded to: [`f16`] or [`bf16`].
-pub trait HalfFloat: bytemuck::Pod + Debug + Send {
+/// A 16-bit float that gradients are rounded to: `half::f16` or `half::bf16`.
+pub trait HalfFloat: Element + Arithmetic<Acc = f32> {
     /// How a run file calls it.
     const NAME: &'static str;
     /// How it lies in memory that is reduced.
@@ -75,10 +74,7 @@ impl<T> Default for HalfPrecision<T> {
     }
 }
 
-impl<T: HalfFloat> Compressor for HalfPrecision<T>
-where
-    [T]: HalfFloatSliceExt,
-{
+impl<T: HalfFloat> Compressor for HalfPrecision<T> {
     fn name(&self) -> &'static str {
         T::NAME
     }
@@ -98,7 +94,7 @@ where
         }
         let slot = &mut self.slots[bucket];
         let mut words = std::mem::take(&mut slot.words);
-        bytemuck::cast_slice_mut::<f32, T>(&mut words)[..part.len()].convert_from_f32_slice(&part);
+        T::store(&mut bytemuck::cast_slice_mut(&mut words)[..part.len()], &part);
         self.sent_bytes += size_of_val(&*words) as u64;
         let pending = slot.comm.start_all_reduce_packed(words, T::PACKING, ReduceOp::Sum)?;
         slot.flight = Some((part, pending));
@@ -109,7 +105,8 @@ where
         for (slot, whole) in self.slots.iter_mut().zip(parts) {
             let Some((mut part, pending)) = slot.flight.take() else { continue };
             slot.words = pending.wait()?;
-            bytemuck::cast_slice::<f32, T>(&slot.words)[..part.len()].convert_to_f32_slice(&mut part);
+            let len = part.len();
+            T::load(&mut part, &bytemuck::cast_slice(&slot.words)[..len]);
             *whole = part;
         }
         Ok(())
