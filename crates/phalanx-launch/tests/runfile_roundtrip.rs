@@ -145,6 +145,9 @@ fn make_fit(values: &mut Values) {
         values.insert("schedule.kind".to_owned(), Toml::from("constant"));
         values.remove("schedule.final_factor");
     }
+    if values.get("compression.kind") != Some(&Toml::from("none")) {
+        values.insert("train.reduction".to_owned(), Toml::from("fast"));
+    }
     // more than one chunk
     values.insert("train.ranks".to_owned(), Toml::from(3));
     values.insert("train.batch".to_owned(), Toml::from(7));

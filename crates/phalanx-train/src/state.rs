@@ -1,6 +1,7 @@
 //! A run's state as it stands in a checkpoint, and back.
 
 use crate::checkpoint::{Checkpoint, EpochCursor, Meta};
+use crate::compression;
 use crate::error::TrainError;
 use crate::host::HostBackend;
 use crate::tensor_file::{NamedTensor, Values};
@@ -130,8 +131,13 @@ pub(crate) fn restore<B: HostBackend>(
             },
         })
         .collect();
+    let (compression, optimizer): (Vec<_>, Vec<_>) = state.into_iter().partition(compression::owns);
+    if let Some(compressor) = worker.buckets.compressor_mut() {
+        let (rank, size) = (worker.comm.rank(), worker.comm.size().get());
+        compression::restore(compressor, rank, size, &compression)?;
+    }
     let backend = worker.graph.backend().clone();
-    worker.methods.over_time.restore(&backend, &state)?;
+    worker.methods.over_time.restore(&backend, &optimizer)?;
     let version = held.meta.counters.get("policy_version").copied().unwrap_or_default();
     let version = u32::try_from(version).unwrap_or(u32::MAX);
     worker.methods.policy.restore(&PolicyState { version, bytes: held.meta.policy.clone() })?;

@@ -12,6 +12,7 @@
 //! | [`nn`] | automatic differentiation, layers, models |
 //! | [`optim`] | optimizers and learning-rate schedules |
 //! | [`batch`] | batch-size policies |
+//! | [`compress`] | gradients in fewer bytes |
 //! | [`train`] | the one loop, checkpoints, what a run leaves |
 //!
 //! With the feature `mpi` there is also `mpi`, ranks as processes under `mpirun` or `srun`.
@@ -37,6 +38,7 @@ pub use phalanx_batch as batch;
 pub use phalanx_comm as comm;
 #[cfg(feature = "mpi")]
 pub use phalanx_comm_mpi as mpi;
+pub use phalanx_compress as compress;
 pub use phalanx_data as data;
 pub use phalanx_grad as grad;
 pub use phalanx_nn as nn;

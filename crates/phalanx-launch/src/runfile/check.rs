@@ -4,7 +4,7 @@ use super::error::{Fault, Problem};
 use super::raw::RawRun;
 use super::run::Parts;
 use super::sections::{
-    Batch, BatchPolicy, Model, Optimizer, Reduction, Rule, Shape, Source, Statistic, Stop, Train,
+    Batch, BatchPolicy, Compression, Model, Optimizer, Reduction, Rule, Shape, Source, Statistic, Stop, Train,
 };
 
 /// Reports each pair of values that does not fit, as far as they could be read.
@@ -29,6 +29,12 @@ pub(super) fn check(raw: &RawRun, parts: &Parts, problems: &mut Vec<Problem>) {
     }
     if let (Some(batch), Some(train)) = (&parts.batch, &parts.train) {
         check_batch(batch, train, &mut report);
+    }
+    if let (Some(compression), Some(Train { reduction: Reduction::Reproducible, .. })) =
+        (&parts.compression, &parts.train)
+        && !matches!(compression, Compression::None {})
+    {
+        report("compression.kind", Fault::LossyReproducible { kind: compression.kind().to_owned() });
     }
     if let (Some(schedule), Some(Train { stop: Stop::Steps(_), .. }), Some(batch)) =
         (&parts.schedule, &parts.train, &parts.batch)

@@ -185,6 +185,15 @@ pub enum Fault {
         /// Whether samples could be compared instead.
         by_samples: bool,
     },
+    /// Compressed gradients whose bits should not follow the number of ranks.
+    #[error(
+        "got \"{kind}\", need \"none\" for train.reduction = \"reproducible\": what each rank loses depends on how many \
+         there are"
+    )]
+    LossyReproducible {
+        /// The compression.
+        kind: String,
+    },
     /// A schedule over samples whose number nobody knows.
     #[error(
         "the batch changes, so that schedule.kind = \"{schedule}\" cannot know the end: need train.samples or train.epochs, or \
