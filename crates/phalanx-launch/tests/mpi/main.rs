@@ -1,5 +1,7 @@
 //! The built program under `mpirun`: the same models as with ranks as threads, and one end for all ranks.
 
+mod nodes;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
