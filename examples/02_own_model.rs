@@ -5,7 +5,7 @@
 use std::error::Error;
 use std::sync::Arc;
 
-use phalanx::batch::PolicyConfig;
+use phalanx::batch::Constant;
 use phalanx::comm::{Options, WorldSize, run_ranks};
 use phalanx::data::Source;
 use phalanx::grad::Mean;
@@ -80,6 +80,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         on_nonfinite: OnNonFinite::Stop,
         clip_norm: None,
         eval_every: 100,
+        eval_every_samples: 0,
         log_every: 10,
         checkpoint_every: 0,
         drop_last: false,
@@ -87,7 +88,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     };
     let plan = Plan::new(&*net, &params, &task, &config, 64 / RANKS)?;
     let sgd = OptimizerConfig::Sgd(SgdConfig { lr: 0.05, momentum: 0.9, ..SgdConfig::default() });
-    let (linear, constant) = (ScheduleConfig::from_name("linear")?, PolicyConfig::from_name("constant")?);
+    let linear = ScheduleConfig::from_name("linear")?;
     // the configurations are checked once here, so that making them on a rank cannot fail
     sgd.validate()?;
     linear.validate()?;
@@ -106,13 +107,13 @@ fn main() -> Result<(), Box<dyn Error>> {
             over_time: sgd.build().expect("validated"),
             lr: sgd.lr(),
             schedule: linear.build().expect("validated"),
-            policy: constant.build(),
+            policy: Box::new(Constant),
         }),
         backend: Cpu::<f32>::new(),
         files: None,
         watch: Arc::new(Printed),
         stop: never_stop(),
-        at: Arc::default(),
+        board: Arc::default(),
     };
     let outcomes = run_ranks(WorldSize(RANKS), &Options::default(), move |comm| run_rank(&job, &comm))?;
     let outcome = outcomes.into_iter().flatten().next().ok_or("rank 0 has the outcome")?;

@@ -22,7 +22,6 @@ use phalanx::train::{
 /// Doubles the batch when the noise of the gradient is longer than `limit` times the gradient itself.
 #[derive(Debug)]
 struct Doubling {
-    batch: u64,
     limit: f64,
     max_batch: u64,
 }
@@ -33,32 +32,28 @@ impl BatchPolicy for Doubling {
     }
 
     fn needs(&self, _: &BatchContext) -> Needs {
-        Needs { chunks: Chunks::Ranks, projections: false }
+        Needs::of(Chunks::Ranks)
     }
 
     /// A pure function of what all ranks agreed on, so that all decide the same.
     fn decide(
         &mut self,
         statistics: &Agreed<ScalarBlock>,
-        _: &BatchContext,
+        context: &BatchContext,
     ) -> Result<BatchDecision, GradError> {
         // variance of the batch's mean gradient, against the squared length of that gradient
         let ratio = statistics.tr_s()? / (statistics.samples as f64 * statistics.n);
-        if ratio > self.limit {
-            self.batch = (2 * self.batch).min(self.max_batch);
-        }
-        Ok(BatchDecision { batch: self.batch, target: Some(ratio) })
+        let doubled = (2 * context.batch).min(self.max_batch);
+        let batch = if ratio > self.limit { doubled } else { context.batch };
+        Ok(BatchDecision { batch, target: Some(ratio) })
     }
 
+    /// What later decisions depend on: nothing, the run itself remembers its batch.
     fn state(&self) -> PolicyState {
-        PolicyState { version: 1, bytes: self.batch.to_le_bytes().to_vec() }
+        PolicyState::default()
     }
 
-    fn restore(&mut self, state: &PolicyState) -> Result<(), GradError> {
-        let (owner, version, len, need) = ("doubling", state.version, state.bytes.len(), 1);
-        let bytes = state.bytes[..].try_into();
-        let bytes = bytes.map_err(|_| GradError::PolicyState { owner, version, len, need })?;
-        self.batch = u64::from_le_bytes(bytes);
+    fn restore(&mut self, _: &PolicyState) -> Result<(), GradError> {
         Ok(())
     }
 }
@@ -94,12 +89,14 @@ fn main() -> Result<(), Box<dyn Error>> {
         on_nonfinite: OnNonFinite::Stop,
         clip_norm: None,
         eval_every: 0,
+        eval_every_samples: 0,
         log_every: 10,
         checkpoint_every: 0,
         drop_last: false,
         memory_limit: None,
     };
-    let plan = Plan::new(&*net, &params, &task, &config, 16 / RANKS)?;
+    // planned for the largest batch that the policy may ask for
+    let plan = Plan::new(&*net, &params, &task, &config, 256 / RANKS)?;
     let sgd = OptimizerConfig::Sgd(SgdConfig { lr: 0.05, momentum: 0.9, ..SgdConfig::default() });
     let linear = ScheduleConfig::from_name("linear")?;
     // the configurations are checked once here, so that making them on a rank cannot fail
@@ -120,13 +117,13 @@ fn main() -> Result<(), Box<dyn Error>> {
             over_time: sgd.build().expect("validated"),
             lr: sgd.lr(),
             schedule: linear.build().expect("validated"),
-            policy: Box::new(Doubling { batch: 16, limit: 0.5, max_batch: 256 }),
+            policy: Box::new(Doubling { limit: 0.5, max_batch: 256 }),
         }),
         backend: Cpu::<f32>::new(),
         files: None,
         watch: Arc::new(Printed),
         stop: never_stop(),
-        at: Arc::default(),
+        board: Arc::default(),
     };
     let outcomes = run_ranks(WorldSize(RANKS), &Options::default(), move |comm| run_rank(&job, &comm))?;
     let outcome = outcomes.into_iter().flatten().next().ok_or("rank 0 has the outcome")?;

@@ -5,6 +5,7 @@
 use std::error::Error;
 use std::sync::Arc;
 
+use phalanx::batch::Constant;
 use phalanx::comm::{Options, WorldSize, run_ranks};
 use phalanx::data::Source;
 use phalanx::grad::{GradError, Mean};
@@ -74,6 +75,7 @@ fn accuracy_under_attack(rule: fn() -> Box<dyn Rule>) -> Result<f64, Box<dyn Err
         on_nonfinite: OnNonFinite::Stop,
         clip_norm: Some(5.0),
         eval_every: 0,
+        eval_every_samples: 0,
         log_every: 10,
         checkpoint_every: 0,
         drop_last: false,
@@ -107,14 +109,14 @@ fn accuracy_under_attack(rule: fn() -> Box<dyn Rule>) -> Result<f64, Box<dyn Err
                 over_time: sgd.build().expect("validated"),
                 lr: sgd.lr(),
                 schedule: linear.build().expect("validated"),
-                policy: phalanx::batch::PolicyConfig::from_name("constant").expect("it is there").build(),
+                policy: Box::new(Constant),
             }
         }),
         backend: Cpu::<f32>::new(),
         files: None,
         watch: Arc::new(Silent),
         stop: never_stop(),
-        at: Arc::default(),
+        board: Arc::default(),
     };
     let outcomes = run_ranks(WorldSize(RANKS), &Options::default(), move |comm| run_rank(&job, &comm))?;
     let outcome = outcomes.into_iter().flatten().next().ok_or("rank 0 has the outcome")?;

@@ -7,7 +7,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use phalanx::batch::PolicyConfig;
+use phalanx::batch::Constant;
 use phalanx::comm::{Options, WorldError, WorldSize, run_ranks};
 use phalanx::data::{Source, shard_range};
 use phalanx::grad::Mean;
@@ -40,6 +40,7 @@ pub fn config() -> TrainConfig {
         on_nonfinite: OnNonFinite::Stop,
         clip_norm: None,
         eval_every: 0,
+        eval_every_samples: 0,
         log_every: 1,
         checkpoint_every: 0,
         drop_last: false,
@@ -58,7 +59,7 @@ pub fn methods(lr: f64) -> Methods<Device> {
         over_time: sgd.build().expect("good settings"),
         lr,
         schedule: ScheduleConfig::from_name("constant").and_then(|s| s.build()).expect("a known schedule"),
-        policy: PolicyConfig::from_name("constant").expect("a known policy").build(),
+        policy: Box::new(Constant),
     }
 }
 
@@ -92,7 +93,7 @@ pub fn job(ranks: usize, config: TrainConfig) -> Job<Device> {
         files: None,
         watch: Arc::new(Steps::default()),
         stop: never_stop(),
-        at: Arc::default(),
+        board: Arc::default(),
     }
 }
 

@@ -13,6 +13,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("phalanx-nn", 2),
     ("phalanx-optim", 2),
     ("phalanx-batch", 2),
+    ("phalanx-comm-mpi", 2),
     ("phalanx-robust", 2),
     ("phalanx-train", 3),
     ("phalanx", 4),
@@ -21,8 +22,8 @@ const LAYERS: &[(&str, u8)] = &[
     ("phalanx-testkit", 2),
 ];
 
-/// Crates with `unsafe` code: SIMD kernels, and the memory that thread ranks share.
-const MAY_BE_UNSAFE: [&str; 2] = ["phalanx-tensor", "phalanx-comm"];
+/// Crates with `unsafe` code: SIMD kernels, the memory that thread ranks share, and the calls of MPI.
+const MAY_BE_UNSAFE: [&str; 3] = ["phalanx-tensor", "phalanx-comm", "phalanx-comm-mpi"];
 
 /// The longest file that still has one subject.
 const MAX_LINES: usize = 1200;

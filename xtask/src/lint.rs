@@ -2,13 +2,25 @@
 
 use anyhow::Result;
 
+use crate::mpi;
 use crate::packages;
-use crate::shell::{cargo, command, run, succeeds};
+use crate::shell::{LAWS, cargo, command, run, succeeds};
 
 pub(crate) fn lint() -> Result<()> {
     let parts = [
         run(cargo(&["fmt", "--all", "--check"])),
-        run(cargo(&["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"])),
+        run(cargo(&[
+            "clippy",
+            "--quiet",
+            "--workspace",
+            "--features",
+            LAWS,
+            "--all-targets",
+            "--",
+            "-D",
+            "warnings",
+        ])),
+        mpi::lint(),
         docs(),
         run(cargo(&["test", "--quiet", "--package", "phalanx-tests", "--test", "tidy"])),
         packages::check(),
@@ -20,7 +32,7 @@ pub(crate) fn lint() -> Result<()> {
 
 /// Builds the documentation; a broken link is an error.
 pub(crate) fn docs() -> Result<()> {
-    let mut doc = cargo(&["doc", "--quiet", "--workspace", "--no-deps"]);
+    let mut doc = cargo(&["doc", "--quiet", "--workspace", "--features", LAWS, "--no-deps"]);
     doc.env("RUSTDOCFLAGS", "-D warnings");
     run(doc)
 }

@@ -3,8 +3,10 @@
 #![expect(clippy::print_stdout, reason = "the program reports to its user")]
 
 mod examples;
+mod faults;
 mod licence;
 mod lint;
+mod mpi;
 mod packages;
 mod setup;
 mod shell;
@@ -18,8 +20,10 @@ const USAGE: &str = "usage: cargo xtask PART
   setup [--yes]   list what the full tests need and install what is missing
   test            run everything that can run, then tell what was left out and why
   lint            format, clippy, documentation, rules of the tree, licences and sources
+  mpi             build the program with MPI in it into target/mpi, beside the plain one
   docs            build the documentation of every crate
-  examples        run every example";
+  examples        run every example
+  faults          make runs fail at every moment, and go on from what is left";
 
 fn main() -> Result<()> {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -28,8 +32,10 @@ fn main() -> Result<()> {
         ["setup", "--yes"] => setup::setup(setup::Consent::Given),
         ["test"] => test::test(),
         ["lint"] => lint::lint(),
+        ["mpi"] => mpi::build(),
         ["docs"] => lint::docs(),
         ["examples"] => examples::examples(),
+        ["faults"] => faults::faults(),
         [] | ["help" | "--help" | "-h"] => {
             println!("{USAGE}");
             Ok(())

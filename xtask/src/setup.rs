@@ -42,6 +42,24 @@ const NEEDS: &[Need] = &[
         is_required: true,
     },
     Need {
+        name: "iproute2",
+        why: "makes the network namespaces of virtual clusters",
+        source: Source::Apt,
+        is_required: true,
+    },
+    Need {
+        name: "openssh-server",
+        why: "lets mpirun into the nodes of virtual clusters",
+        source: Source::Apt,
+        is_required: true,
+    },
+    Need {
+        name: "openmpi-bin",
+        why: "starts ranks on several hosts",
+        source: Source::Apt,
+        is_required: true,
+    },
+    Need {
         name: "python3-venv",
         why: "makes target/python, the environment of the tests",
         source: Source::Apt,
@@ -57,6 +75,24 @@ const NEEDS: &[Need] = &[
         name: "safetensors, tensorboard",
         why: "read checkpoints and curves as their users do",
         source: Source::Python,
+        is_required: true,
+    },
+    Need {
+        name: "openmpi-bin",
+        why: "starts the ranks of the tests over MPI",
+        source: Source::Apt,
+        is_required: true,
+    },
+    Need {
+        name: "libopenmpi-dev",
+        why: "what the feature `mpi` is built with",
+        source: Source::Apt,
+        is_required: true,
+    },
+    Need {
+        name: "libclang-dev",
+        why: "reads mpi.h for the feature `mpi`",
+        source: Source::Apt,
         is_required: true,
     },
     Need {

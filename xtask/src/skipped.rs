@@ -1,9 +1,11 @@
 //! Tests that were left out: the lines in which they say so.
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
+
+use crate::shell::target;
 
 /// A test that did not run.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Skipped {
     pub(crate) test: String,
     pub(crate) reason: String,
@@ -14,9 +16,16 @@ pub(crate) fn reason(line: &str) -> Option<&str> {
     ["skipped: ", "left out: "].into_iter().find_map(|head| line.trim_start().strip_prefix(head))
 }
 
+/// The tests that the last run of nextest left out, by the report that .config/nextest.toml asks it for.
+pub(crate) fn from_report() -> Result<Vec<Skipped>> {
+    let report = target().join("nextest/xtask/junit.xml");
+    let xml = std::fs::read_to_string(&report).with_context(|| format!("reading {}", report.display()))?;
+    Ok(from_junit(&xml))
+}
+
 /// Reads the report that nextest writes in the form of `JUnit`, line by line: each `testcase` stands on one, its
 /// output on those that follow.
-pub(crate) fn from_junit(xml: &str) -> Vec<Skipped> {
+fn from_junit(xml: &str) -> Vec<Skipped> {
     let mut test = String::new();
     let mut found = Vec::new();
     for line in xml.lines() {

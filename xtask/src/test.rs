@@ -4,7 +4,8 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::shell::{cargo, command, root, run, shown, succeeds, target};
+use crate::mpi;
+use crate::shell::{LAWS, cargo, command, root, run, shown, succeeds};
 use crate::skipped::{self, Skipped};
 
 /// Cases of a property test; its own default is for a longer wait.
@@ -16,14 +17,16 @@ pub(crate) fn test() -> Result<()> {
     // all parts run, so that one failure does not hide another
     let has_nextest = succeeds(command("cargo-nextest", &["--version"]));
     let unit = if has_nextest { nextest() } else { libtest() };
-    let docs = run(cargo(&["test", "--quiet", "--doc", "--workspace"]));
+    let over_mpi = mpi::test(has_nextest);
+    let docs = run(cargo(&["test", "--quiet", "--doc", "--workspace", "--features", LAWS]));
     let interleavings = loom();
-    let report = unit.as_ref().map_or(Ok(()), |left_out| skipped::report(left_out, is_all_required));
-    unit.and(docs).and(interleavings).and(report)
+    let left_out: Vec<_> = [&unit, &over_mpi].into_iter().flatten().flatten().cloned().collect();
+    let report = skipped::report(&left_out, is_all_required);
+    unit.and(over_mpi).and(docs).and(interleavings).and(report)
 }
 
 /// Property tests get few cases, unless the caller says how many.
-fn with_cases(mut command: Command) -> Command {
+pub(crate) fn with_cases(mut command: Command) -> Command {
     if std::env::var_os("PROPTEST_CASES").is_none() {
         command.env("PROPTEST_CASES", PROPTEST_CASES);
     }
@@ -32,15 +35,15 @@ fn with_cases(mut command: Command) -> Command {
 
 /// By nextest, whose report (.config/nextest.toml) has what each test printed.
 fn nextest() -> Result<Vec<Skipped>> {
-    run(with_cases(cargo(&["nextest", "run", "--workspace", "--no-fail-fast", "--profile", "xtask"])))?;
-    let report = target().join("nextest/xtask/junit.xml");
-    let xml = std::fs::read_to_string(&report).with_context(|| format!("reading {}", report.display()))?;
-    Ok(skipped::from_junit(&xml))
+    let args = ["nextest", "run", "--workspace", "--features", LAWS, "--no-fail-fast", "--profile", "xtask"];
+    run(with_cases(cargo(&args)))?;
+    skipped::from_report()
 }
 
 /// By `cargo test`, one test program after the other.
 fn libtest() -> Result<Vec<Skipped>> {
-    let args = ["test", "--workspace", "--all-targets", "--no-fail-fast", "--", "--show-output"];
+    let args =
+        ["test", "--workspace", "--features", LAWS, "--all-targets", "--no-fail-fast", "--", "--show-output"];
     let mut command = with_cases(cargo(&args));
     println!("$ {}", shown(&command));
     let output = command.stderr(Stdio::inherit()).output().context("starting cargo")?;

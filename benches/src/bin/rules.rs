@@ -86,7 +86,7 @@ fn robust(name: &str, d: usize, f: usize) -> Result<Robust, Box<dyn Error>> {
 /// Numbers in -1..1, row by row different, at a speed that lets one wait for 10^8 of them.
 #[expect(clippy::cast_precision_loss, reason = "24 bits")]
 fn made_up(row: usize, d: usize) -> Vec<f32> {
-    let mut state = row as u64 * 0x9E37_79B9_7F4A_7C15 + 1;
+    let mut state = (row as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
     (0..d)
         .map(|_| {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);

@@ -15,6 +15,10 @@ pub enum ReduceOp {
     Max,
 }
 
+impl ReduceOp {
+    const ALL: [Self; 3] = [Self::Sum, Self::Min, Self::Max];
+}
+
 impl fmt::Display for ReduceOp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -122,6 +126,36 @@ impl Call {
     }
 }
 
+/// Places of the fields in the first word of a call: one byte each, the root in the upper half. 0 is "none".
+const DTYPE_AT: u32 = 8;
+const REDUCE_AT: u32 = 16;
+const ROOT_AT: u32 = 32;
+
+impl Call {
+    /// The call as three words, equal exactly where the calls are: what ranks in several processes compare.
+    pub fn to_words(&self) -> [u64; 3] {
+        let dtype = self.dtype.map_or(0, |dtype| 1 + dtype as u64);
+        let reduce = self.reduce.map_or(0, |reduce| 1 + reduce as u64);
+        let root = self.root.map_or(0, |root| 1 + u64::from(root));
+        let tag = self.op as u64 | dtype << DTYPE_AT | reduce << REDUCE_AT | root << ROOT_AT;
+        [tag, self.len as u64, self.digest]
+    }
+
+    /// The call that [`to_words`](Self::to_words) wrote; `None` for words that it cannot have written.
+    pub fn from_words([tag, len, digest]: [u64; 3]) -> Option<Self> {
+        let byte = |at: u32| usize::from((tag >> at) as u8);
+        let pick = |at: u32| byte(at).checked_sub(1);
+        Some(Self {
+            op: *OpKind::ALL.get(byte(0))?,
+            dtype: pick(DTYPE_AT).map(|at| Dtype::ALL.get(at).copied().ok_or(())).transpose().ok()?,
+            reduce: pick(REDUCE_AT).map(|at| ReduceOp::ALL.get(at).copied().ok_or(())).transpose().ok()?,
+            root: (tag >> ROOT_AT).checked_sub(1).map(u32::try_from).transpose().ok()?,
+            len: usize::try_from(len).ok()?,
+            digest,
+        })
+    }
+}
+
 impl fmt::Display for Call {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}(", self.op)?;
@@ -145,8 +179,8 @@ impl fmt::Display for Call {
     }
 }
 
-/// FNV-1a over the numbers and their count; never 0, which means "none".
-pub(crate) fn digest(numbers: &[usize]) -> u64 {
+/// FNV-1a over the numbers and their count, as a [`Call`] carries it; never 0, which means "none".
+pub fn digest(numbers: &[usize]) -> u64 {
     let mut hash = 0xcbf2_9ce4_8422_2325_u64;
     for &n in [numbers.len()].iter().chain(numbers) {
         for byte in n.to_le_bytes() {
@@ -169,6 +203,15 @@ mod tests {
             "broadcast_bytes(from rank 2)"
         );
         assert_eq!(Call::new(OpKind::Barrier).to_string(), "barrier()");
+    }
+
+    #[test]
+    fn a_call_survives_its_words() {
+        let call = Call::new(OpKind::TreeReduce).of(Dtype::U64, usize::MAX).reducing(ReduceOp::Max);
+        for call in [Call::new(OpKind::AllReduce), call.with_counts(&[1, 2]), call.from_root(Rank(70_000))] {
+            assert_eq!(Call::from_words(call.to_words()), Some(call));
+        }
+        assert_eq!(Call::from_words([u64::MAX, 0, 0]), None);
     }
 
     #[test]

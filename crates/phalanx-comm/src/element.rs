@@ -40,6 +40,8 @@ pub enum Dtype {
 }
 
 impl Dtype {
+    pub(crate) const ALL: [Self; 5] = [Self::F32, Self::F64, Self::F16, Self::Bf16, Self::U64];
+
     /// Bytes of one element.
     pub const fn bytes(self) -> usize {
         match self {

@@ -1,8 +1,11 @@
 //! What can go wrong between ranks, with the facts that one asks for next.
 
+mod wire;
+
 use crate::call::{Call, OpKind};
 use crate::flight::OpRecord;
 use crate::rank::{Rank, WorldSize};
+use std::any::Any;
 use std::error::Error;
 use std::fmt;
 use std::sync::Arc;
@@ -155,12 +158,42 @@ pub enum CommError {
         /// First shard of the node that was due.
         need: usize,
     },
+    /// A call of the library below the communicator failed.
+    #[error("{rank}: {function} failed with code {code}: {text}")]
+    Library {
+        /// The rank that called it.
+        rank: Rank,
+        /// The function, by its name in the library.
+        function: Arc<str>,
+        /// What it returned.
+        code: i64,
+        /// What the library says to that.
+        text: Arc<str>,
+    },
     /// There is no world of no ranks.
     #[error("a world needs at least one rank")]
     NoRanks,
 }
 
 impl CommError {
+    /// The one rank that ended with an error of its own, panicked or left.
+    pub const fn culprit(&self) -> Option<Rank> {
+        match self {
+            Self::Aborted { by: rank, .. }
+            | Self::Left { rank, .. }
+            | Self::Panicked { rank, .. }
+            | Self::Library { rank, .. } => Some(*rank),
+            _ => None,
+        }
+    }
+
+    /// What a panic said, for [`Panicked`](Self::Panicked).
+    pub fn panic_message(payload: &(dyn Any + Send)) -> Arc<str> {
+        let text =
+            payload.downcast_ref::<&str>().copied().or(payload.downcast_ref::<String>().map(String::as_str));
+        text.unwrap_or("a value that is no text").into()
+    }
+
     /// What the other ranks get to see when `by` gives up because of `cause`: the cause itself if it is an error of the
     /// communicator, else [`Aborted`](Self::Aborted) with the cause and its causes on one line.
     pub fn aborted(by: Rank, cause: &(dyn Error + 'static)) -> Self {

@@ -29,8 +29,11 @@
 
 mod agreed;
 mod arithmetic;
+pub mod backend;
 mod call;
 mod communicator;
+pub mod control;
+pub mod cost;
 mod element;
 mod error;
 mod event;

@@ -16,6 +16,7 @@
 //! A started collective owns its [`Region`]s until step 4. They leave by a finished [`Pending`](crate::Pending), or
 //! with the communicator.
 
+pub(crate) mod fused;
 mod lane;
 mod post;
 mod region;

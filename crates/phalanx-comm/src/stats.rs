@@ -16,9 +16,9 @@ pub struct CommStats {
     pub waited: Duration,
 }
 
-/// [`CommStats`] as one rank writes and anyone reads them.
+/// [`CommStats`] as one rank writes them, one thread at a time, and anyone reads them.
 #[derive(Debug, Default)]
-pub(crate) struct StatsCell {
+pub struct StatsCell {
     calls: AtomicU64,
     bytes: AtomicU64,
     exposed: AtomicU64,
@@ -26,22 +26,26 @@ pub(crate) struct StatsCell {
 }
 
 impl StatsCell {
-    pub(crate) fn called(&self, bytes: usize) {
+    /// Counts a collective that `bytes` of this rank go to.
+    pub fn called(&self, bytes: usize) {
         add(&self.calls, 1);
         add(&self.bytes, bytes as u64);
     }
 
-    pub(crate) fn exposed(&self, nanos: u64) {
+    /// Counts time that nothing hid.
+    pub fn exposed(&self, nanos: u64) {
         add(&self.exposed, nanos);
     }
 
-    pub(crate) fn waited(&self, time: Duration) {
+    /// Counts idle time.
+    pub fn waited(&self, time: Duration) {
         if !time.is_zero() {
             add(&self.waited, u64::try_from(time.as_nanos()).unwrap_or(u64::MAX));
         }
     }
 
-    pub(crate) fn read(&self) -> CommStats {
+    /// What was counted so far.
+    pub fn read(&self) -> CommStats {
         CommStats {
             calls: self.calls.load(Ordering::Relaxed),
             bytes: self.bytes.load(Ordering::Relaxed),

@@ -111,6 +111,12 @@ pub enum GradError {
         /// What was to be estimated.
         statistic: &'static str,
     },
+    /// A statistic needs the variances of the coordinates, which were not measured.
+    #[error("{statistic} needs the variances of the coordinates, which were not measured")]
+    NoCoordinates {
+        /// What was to be estimated.
+        statistic: &'static str,
+    },
     /// A statistic divides by a quantity that must be positive.
     #[error("{statistic} is not defined where {quantity} is {value}")]
     Undefined {

@@ -58,12 +58,14 @@ pub use gram::Gram;
 pub use layout::{GradLayout, ParamSpan};
 pub use mean::Mean;
 pub use observer::Observer;
-pub use policy::{BatchContext, BatchDecision, BatchPolicy, Chunks, Needs, PolicyState};
+pub use policy::{
+    BatchContext, BatchDecision, BatchPolicy, Chunks, Needs, PolicyBounds, PolicyState, StepTime,
+};
 pub use reduce::{Reduce, Scratch};
 pub use row_set::RowSet;
 pub use schedule::{Progress, Schedule};
 pub use set::GradSet;
 pub use state::{StateData, StateReader, StateTensor};
-pub use stats::{ChunkSums, Projections, ScalarBlock, half_batch_cosine};
+pub use stats::{ChunkSums, CoordinateRule, Projections, ScalarBlock, half_batch_cosine};
 pub use transform::{Transform, UpdateStep};
 pub use weighted::{WeightRule, Weighted};

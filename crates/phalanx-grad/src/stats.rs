@@ -2,9 +2,11 @@
 
 mod block;
 mod chunk_sums;
+mod coordinates;
 mod estimators;
 mod targets;
 
 pub use block::{Projections, ScalarBlock};
 pub use chunk_sums::ChunkSums;
+pub use coordinates::CoordinateRule;
 pub use estimators::half_batch_cosine;

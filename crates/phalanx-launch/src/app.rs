@@ -48,8 +48,8 @@ fn start(cli: &Cli, registered: &Registered) -> Exit {
     });
     logging::start(&cli.global, &screen, is_colored);
     let ui = ui(&cli.global, is_terminal, &screen);
-    let mut out = io::stdout().lock();
-    let mut context = Context { registered, ui: &ui, out: &mut out, is_quiet: cli.global.quiet };
+    let mut out = io::stdout();
+    let mut context = Context { registered, ui: &ui, out: &mut out, is_quiet: cli.global.quiet, is_colored };
     let ended = commands::run(&cli.command, &mut context);
     let ended = ended.and_then(|exit| Ok(out.flush().map(|()| exit)?));
     match ended {
@@ -80,7 +80,7 @@ fn is_colored(global: &Global, is_terminal: bool) -> bool {
 }
 
 /// The error and its causes, each on a line of its own.
-fn tell(error: &anyhow::Error, is_colored: bool) {
+pub(crate) fn tell(error: &anyhow::Error, is_colored: bool) {
     let head = if is_colored { "\x1b[1;31merror:\x1b[0m" } else { "error:" };
     let causes: String = error.chain().skip(1).map(|cause| format!("\n  because: {cause}")).collect();
     // when standard error is gone, the exit code still tells

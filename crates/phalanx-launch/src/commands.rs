@@ -1,10 +1,18 @@
 //! The commands: thin, each asks the engine and prints its answer.
 
+mod cluster;
 mod config;
 mod data;
+mod env;
 mod eval;
+mod experiment;
 mod inspect;
+mod launch;
+mod plan;
+mod schedule;
 mod train;
+
+pub(crate) use plan::{Nodes, net};
 
 use std::io::Write;
 use std::path::Path;
@@ -14,28 +22,36 @@ use phalanx_train::rundir::RunPaths;
 
 use crate::cli::{ChangeArgs, Cli, Command, HardwareArgs, RunArgs};
 use crate::engine;
+use crate::environment;
 use crate::exit::Exit;
+use crate::launcher::Explicit;
 use crate::report;
 use crate::runfile::{RawRun, Registered, Run, RunFileError};
 use crate::ui::Ui;
 use crate::usage::UsageError;
+use crate::world::World;
 use std::sync::Arc;
 
 /// What every command is given.
 pub(crate) struct Context<'a> {
     pub(crate) registered: &'a Registered,
     pub(crate) ui: &'a Arc<dyn Ui>,
-    pub(crate) out: &'a mut dyn Write,
+    pub(crate) out: &'a mut (dyn Write + Send),
     pub(crate) is_quiet: bool,
+    pub(crate) is_colored: bool,
 }
 
 /// Runs a command to its end.
 pub(crate) fn run(command: &Command, context: &mut Context<'_>) -> anyhow::Result<Exit> {
     match command {
         Command::Train(args) => return train::train(args, context),
+        Command::Fault(args) => return train::train_with_fault(args, context),
+        Command::Experiment(args) => return experiment::experiment(args, context),
         Command::Eval(args) => eval::eval(args, context)?,
         Command::Data(command) => data::data(command, context)?,
-        Command::Inspect { path } => inspect::inspect(path, context.out)?,
+        Command::Inspect(args) if args.curvature => inspect::curvature(args, context)?,
+        Command::Inspect(args) => inspect::inspect(&args.path, context.out)?,
+        Command::Schedule(command) => schedule::schedule(command, context)?,
         Command::Config(command) => config::config(command, context)?,
         Command::Report { runs, output } => {
             let written = report::write(runs, output)?;
@@ -44,13 +60,22 @@ pub(crate) fn run(command: &Command, context: &mut Context<'_>) -> anyhow::Resul
             }
             writeln!(context.out, "{}: {} bytes", output.display(), written.bytes)?;
         }
+        Command::Cluster(args) => cluster::cluster(args, context)?,
+        Command::Launch(args) => return launch::launch(args, context),
+        Command::HostIdentity => launch::host_identity(context.out)?,
+        Command::Plan(args) => plan::plan(args, context)?,
+        Command::Env(explicit) => env::env(explicit, &environment::lookup, context.out)?,
         Command::Completions { shell } => {
             // clap_complete panics on a pipe that is closed; a buffer never is
             let mut script = Vec::new();
             clap_complete::generate(*shell, &mut Cli::command(), "phalanx", &mut script);
             context.out.write_all(&script)?;
         }
-        Command::BenchStep { run, steps, hardware } => bench_step(run, *steps, *hardware, context)?,
+        Command::BenchStep { run, steps, hardware } => {
+            let world = World::join(&Explicit::default(), &environment::lookup)?;
+            return world
+                .conduct(context, |world, context| bench_step(world, run, *steps, *hardware, context));
+        }
     }
     Ok(Exit::Done)
 }
@@ -82,12 +107,16 @@ fn write_rows(out: &mut dyn Write, rows: &[(&str, String)]) -> std::io::Result<(
 }
 
 fn bench_step(
+    world: &World,
     run: &RunArgs,
     steps: u64,
     hardware: HardwareArgs,
     context: &mut Context<'_>,
-) -> anyhow::Result<()> {
-    let run = read_run(run, context.registered)?;
-    let times = engine::bench_step(&run, steps, hardware.into())?;
-    Ok(writeln!(context.out, "{}", serde_json::to_string(&times)?)?)
+) -> anyhow::Result<Exit> {
+    let mut run = read_run(run, context.registered)?;
+    run.train.ranks = world.ranks().unwrap_or(run.train.ranks);
+    if let Some(times) = engine::bench_step(&run, steps, hardware.into(), world)? {
+        writeln!(context.out, "{}", serde_json::to_string(&times)?)?;
+    }
+    Ok(Exit::Done)
 }

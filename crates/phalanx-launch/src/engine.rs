@@ -2,28 +2,42 @@
 //!
 //! Commands name no part of the engine but this module.
 
+pub mod watchdog;
+
+mod curvature;
 mod job;
+mod policy;
+mod post_mortem;
+mod refine;
+
+pub use curvature::{Curvature, CurvatureOptions, curvature};
+pub use refine::{Refinement, refine};
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use anyhow::Context as _;
 
+use phalanx_comm::control::Board;
+use phalanx_comm::{Rank, WorldSize};
 use phalanx_data::fetch::{self, FetchError, FetchOptions, Fetched, Origin};
 use phalanx_data::{CsvOptions, IdxOptions, Splits, TestPart, TextOptions};
-use phalanx_train::checkpoint::{Checkpoints, Keep};
+use phalanx_train::checkpoint::{Checkpoint, Checkpoints, Keep};
 use phalanx_train::events::{self, EvalDone, StepDone};
-use phalanx_train::rundir::{RunDir, RunPaths};
+use phalanx_train::rundir::RunPaths;
 use phalanx_train::storage::Disk;
 use phalanx_train::{Failure, Files, Summary, Watch};
 
 use self::job::Parts;
+use self::watchdog::Guarded;
 use crate::datasets;
 use crate::exit::{Exit, WithExit};
-use crate::runfile::{Bytes, Column, Rule, Run, Source, Stop};
+use crate::faults::Injector;
+use crate::runfile::{BatchPolicy, Bytes, Column, Rule, Run, Source, Stop};
 use crate::stop::StopRequest;
 use crate::ui::{Evaluated, Progress, Ui};
+use crate::world::World;
 
 /// On what the engine computes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -166,22 +180,26 @@ pub fn prepare(run: &Run, hardware: Hardware) -> anyhow::Result<Prepared> {
     job::parts(run, hardware).map(Prepared)
 }
 
-/// Trains in `dir`, which holds the resolved run file. A run that was stopped on request says so in
-/// its summary.
+/// Trains in the directory of `paths`, which holds the resolved run file. A run that was stopped on request says so in
+/// its summary, which rank 0 has.
 ///
 /// # Errors
 /// Whatever ends the run; a lost rank as [`WithExit`] of
 /// [`Exit::RankLost`].
-pub fn train(
+pub(crate) fn train(
     run: &Run,
     prepared: Prepared,
-    dir: &RunDir,
+    paths: &RunPaths,
     options: &TrainOptions,
+    world: &World,
     ui: &Arc<dyn Ui>,
-) -> anyhow::Result<Summary> {
+) -> anyhow::Result<Option<Summary>> {
     let Prepared(parts) = prepared;
-    let (paths, at) = (dir.paths().clone(), Arc::new(AtomicU64::new(0)));
-    remove_old(&paths.failure())?;
+    let injector = Injector::new(&run.faults.inject);
+    let (paths, board) = (paths.clone(), board(run.train.ranks, &injector));
+    if world.is_root() {
+        remove_old(&paths.failure())?;
+    }
     let files = Files {
         paths: paths.clone(),
         run_file: run.to_toml(),
@@ -189,26 +207,45 @@ pub fn train(
         tensorboard: run.output.tensorboard,
         trace: run.output.trace,
         resume: options.is_resumed,
+        storage: injector.storage(),
     };
     let stop = options.stop.clone();
     let stop: Arc<dyn Fn() -> bool + Send + Sync> = Arc::new(move || stop.is_made());
-    match job::launch(run, parts, Some(files), watcher(ui), Some(stop), Arc::clone(&at))? {
-        Ok(outcome) => Ok(outcome.summary),
+    // gone, and with a goodbye to the other ranks, when this one has said why it failed
+    let _control = world.watch(|flight| Guarded {
+        board: Arc::clone(&board),
+        flight,
+        paths: paths.clone(),
+        bound: Duration::from_secs_f64(run.train.lost_after_seconds),
+        injector: Arc::clone(&injector),
+    })?;
+    match job::launch(run, parts, Some(files), watcher(ui), Some(stop), Arc::clone(&board), world)? {
+        Ok(outcome) => Ok(outcome.map(|outcome| outcome.summary)),
         Err(error) => {
             let (rank, exit) = job::blame(&error);
+            let culprit = rank.and_then(|rank| usize::try_from(rank).ok()).map(Rank);
+            let first = world.first();
+            // of ranks in other processes, this one knows no more than where itself is
+            let at = culprit.filter(|rank| world.holds(Some(*rank))).unwrap_or(first);
+            let status = board.of(at);
+            let operation = job::operation(&error, at.index() - first.index());
+            for (rank, flight) in (first.index()..).zip(error.flights()) {
+                post_mortem::write_flight(rank, flight, &paths);
+            }
             let error = job::told(error);
             let failure = Failure {
                 rank,
                 host: phalanx_train::host(),
-                step: at.load(Ordering::Relaxed) + 1,
-                phase: "training".to_owned(),
-                operation: None,
+                step: status.step,
+                phase: status.phase.to_string(),
+                operation,
                 causes: error.chain().map(ToString::to_string).collect(),
                 exit_code: exit.code(),
             };
-            // The error itself matters more than that it could not be written down.
-            if let Err(unwritten) = failure.write(&paths.failure()) {
-                tracing::warn!("{} could not be written: {unwritten}", paths.failure().display());
+            if world.holds(culprit) {
+                post_mortem::write_failure(&failure, &paths);
+            } else if world.is_root() {
+                post_mortem::write_failure_of_another(&failure, &paths);
             }
             Err(WithExit::new(exit, error).into())
         }
@@ -222,6 +259,14 @@ fn remove_old(file: &Path) -> anyhow::Result<()> {
         }
         _ => Ok(()),
     }
+}
+
+/// A board whose ranks meet the run's faults.
+fn board(ranks: usize, injector: &Arc<Injector>) -> Arc<Board> {
+    let injector = Arc::clone(injector);
+    Arc::new(
+        Board::new(WorldSize(ranks)).on_enter(move |rank, step, phase| injector.enter(rank, step, phase)),
+    )
 }
 
 /// The loop's watcher that tells the user interface.
@@ -242,6 +287,7 @@ impl Watch for Shown {
             accuracy,
             samples_per_second: done.samples_per_second,
             batch: done.batch,
+            target: done.target,
         });
     }
 
@@ -276,7 +322,9 @@ pub fn plan(run: &Run, hardware: Hardware) -> anyhow::Result<PlanReport> {
         (first.unwrap_or_default(), last.unwrap_or_default(), Bytes(4 * b.range.len() as u64))
     };
     let samples = run.total_samples(data.train.len() as u64);
+    let is_constant = matches!(run.batch.policy, BatchPolicy::Constant {});
     let steps = match run.train.stop {
+        Stop::Epochs(_) | Stop::Samples(_) if !is_constant => None,
         Stop::Steps(steps) => Some(steps),
         Stop::Epochs(epochs) => {
             let len = data.train.len() as u64;
@@ -313,15 +361,7 @@ pub fn evaluate(
     hardware: Hardware,
 ) -> anyhow::Result<Score> {
     let parts = job::parts(run, hardware)?;
-    let store = Checkpoints::new(paths.checkpoints(), Keep::default(), Arc::new(Disk));
-    let held = match which {
-        Which::Step(step) => store.load(step)?,
-        Which::Last => store.latest_good()?.checkpoint,
-        Which::Best => {
-            let best = store.best()?.context("the run has no best checkpoint: it has no validation set")?;
-            store.load(best.step)?
-        }
-    };
+    let held = load(paths, which)?;
     let data = match split {
         Split::Test => Arc::clone(&parts.data.test),
         Split::Validation => {
@@ -340,6 +380,19 @@ pub fn evaluate(
     Ok(Score { step: held.meta.step, samples: score.samples, loss: score.loss, accuracy })
 }
 
+/// A checkpoint of a run.
+fn load(paths: &RunPaths, which: Which) -> anyhow::Result<Checkpoint> {
+    let store = Checkpoints::new(paths.checkpoints(), Keep::default(), Arc::new(Disk));
+    Ok(match which {
+        Which::Step(step) => store.load(step)?,
+        Which::Last => store.latest_good()?.checkpoint,
+        Which::Best => {
+            let best = store.best()?.context("the run has no best checkpoint: it has no validation set")?;
+            store.load(best.step)?
+        }
+    })
+}
+
 /// Looks at every checkpoint of a run, oldest first.
 ///
 /// # Errors
@@ -353,6 +406,13 @@ pub fn checkpoints(paths: &RunPaths) -> anyhow::Result<Vec<CheckpointHealth>> {
         fault: checkpoints.load(step).err().map(Into::into),
     };
     Ok(checkpoints.steps()?.into_iter().map(health).collect())
+}
+
+/// Whether a run has a state to go on from, whole or not.
+#[must_use]
+pub fn has_checkpoint(paths: &RunPaths) -> bool {
+    let checkpoints = Checkpoints::new(paths.checkpoints(), Keep::default(), Arc::new(Disk));
+    checkpoints.steps().is_ok_and(|steps| !steps.is_empty())
 }
 
 /// Brings a data set to `dir`, from `mirror` if one is given.
@@ -441,23 +501,30 @@ fn narrow(value: f64) -> f32 {
     value as f32
 }
 
-/// Times steps of a run on made-up weights.
+/// Times steps of a run on made-up weights; rank 0 has the times.
 ///
 /// # Errors
 /// As [`train`].
-pub fn bench_step(run: &Run, steps: u64, hardware: Hardware) -> anyhow::Result<StepTimes> {
+pub(crate) fn bench_step(
+    run: &Run,
+    steps: u64,
+    hardware: Hardware,
+    world: &World,
+) -> anyhow::Result<Option<StepTimes>> {
     let mut run = run.clone();
     run.train.stop = Stop::Steps(steps);
-    (run.train.eval_every_steps, run.train.log_every_steps) = (0, u64::MAX);
+    (run.train.eval_every_steps, run.train.eval_every_samples, run.train.log_every_steps) = (0, 0, u64::MAX);
     let parts = job::parts(&run, hardware)?;
     let predicted = parts.plan.arena_bytes;
     let ui: Arc<dyn Ui> = Arc::new(crate::ui::Silent);
-    let outcome = job::launch(&run, parts, None, watcher(&ui), None, Arc::default())??;
+    let Some(outcome) = job::launch(&run, parts, None, watcher(&ui), None, Arc::default(), world)?? else {
+        return Ok(None);
+    };
     let batch = run.train.batch as f64;
     let summary = &outcome.summary;
     let mb = |bytes: u64| bytes as f64 / 1e6;
     let ranks = run.train.ranks as u64;
-    Ok(StepTimes {
+    Ok(Some(StepTimes {
         samples_s_median: batch / outcome.median_step_seconds,
         samples_s_calm: batch / outcome.calm_step_seconds,
         step_ms_median: 1e3 * outcome.median_step_seconds,
@@ -466,5 +533,5 @@ pub fn bench_step(run: &Run, steps: u64, hardware: Hardware) -> anyhow::Result<S
         arena_mb: mb(ranks * outcome.arena_bytes as u64),
         arena_predicted_mb: mb(ranks * predicted as u64),
         train_loss: summary.train_loss,
-    })
+    }))
 }

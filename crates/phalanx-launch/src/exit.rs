@@ -7,7 +7,9 @@ use std::process::ExitCode;
 
 use phalanx_train::ArtefactError;
 
+use crate::hosts::HostsError;
 use crate::runfile::RunFileError;
+use crate::supervise::StarterError;
 use crate::usage::UsageError;
 
 /// How the program ends.
@@ -112,7 +114,11 @@ fn is_bad_input(cause: &(dyn Error + 'static)) -> bool {
                 | ArtefactError::RunName { .. }
         )
     };
-    cause.is::<RunFileError>() || cause.is::<UsageError>() || cause.downcast_ref().is_some_and(is_refused_dir)
+    let is_refused = cause.is::<RunFileError>() || cause.is::<UsageError>();
+    is_refused
+        || cause.is::<HostsError>()
+        || cause.is::<StarterError>()
+        || cause.downcast_ref().is_some_and(is_refused_dir)
 }
 
 /// Whether nobody reads the output any more, as after `| head`: no failure, and nobody to tell.

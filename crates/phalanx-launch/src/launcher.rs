@@ -1,52 +1,16 @@
-//! Whether the program was started once a rank by mpirun or srun.
+//! Who started this process, and which of how many ranks it is.
+//!
+//! Launchers tell each process by environment variables, and some of them leave variables that are wrong for the
+//! ranks they start: `mpirun` inside an allocation of Slurm gives every rank of a remote node `SLURM_PROCID=0`. So the
+//! sources are asked in a fixed order, [`Source::ORDER`], and a source that is incomplete does not count.
 
-use crate::environment::Lookup;
-use crate::usage::UsageError;
+mod binding;
+mod detect;
+mod nodelist;
+mod placement;
 
-/// Refuses to train under a launcher of several ranks: without a communicator between the
-/// processes, each would train alone and write over the others.
-///
-/// # Errors
-/// [`UsageError::UnderLauncher`] with the number of ranks.
-pub(crate) fn refuse(lookup: Lookup<'_>) -> Result<(), UsageError> {
-    let number = |name: &str| lookup(name).and_then(|value| value.parse::<usize>().ok());
-    // an allocation alone sets SLURM_NTASKS; only a step of srun has a rank in it
-    let in_step = lookup("SLURM_STEP_ID").is_some() && lookup("SLURM_PROCID").is_some();
-    let started = [
-        ("mpirun", number("OMPI_COMM_WORLD_SIZE")),
-        ("srun", number("SLURM_NTASKS").filter(|_| in_step)),
-        ("mpiexec", number("PMI_SIZE")),
-    ];
-    let several = |(launcher, ranks): (&'static str, Option<usize>)| {
-        ranks.filter(|ranks| *ranks > 1).map(|ranks| UsageError::UnderLauncher { launcher, ranks })
-    };
-    started.into_iter().find_map(several).map_or(Ok(()), Err)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::refuse;
-
-    fn refused(vars: &[(&str, &str)]) -> Option<String> {
-        let lookup =
-            |name: &str| vars.iter().find(|(of, _)| *of == name).map(|(_, value)| (*value).to_owned());
-        refuse(&lookup).err().map(|error| error.to_string())
-    }
-
-    #[test]
-    fn several_ranks_are_refused_with_their_number() {
-        let error = refused(&[("OMPI_COMM_WORLD_SIZE", "4")]).expect("refused");
-        assert!(error.contains("4 ranks would each train alone"), "{error}");
-        assert!(refused(&[("PMI_SIZE", "2")]).is_some());
-        let step = [("SLURM_NTASKS", "8"), ("SLURM_STEP_ID", "0"), ("SLURM_PROCID", "3")];
-        assert!(refused(&step).is_some_and(|error| error.starts_with("started by srun with 8 ranks")));
-    }
-
-    #[test]
-    fn one_rank_or_an_allocation_alone_may_train() {
-        assert_eq!(refused(&[]), None);
-        assert_eq!(refused(&[("OMPI_COMM_WORLD_SIZE", "1")]), None);
-        assert_eq!(refused(&[("SLURM_NTASKS", "8"), ("SLURM_JOB_ID", "1")]), None);
-        assert_eq!(refused(&[("PMI_SIZE", "many")]), None);
-    }
-}
+pub(crate) use binding::bind;
+#[cfg(not(feature = "mpi"))]
+pub(crate) use detect::refuse;
+pub(crate) use detect::{Detected, detect, threads_only};
+pub(crate) use placement::{Explicit, Placement};

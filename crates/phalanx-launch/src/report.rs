@@ -18,6 +18,8 @@ mod run;
 mod series;
 mod tables;
 
+pub(crate) use html::escape;
+
 /// What was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Written {

@@ -1,10 +1,10 @@
-//! Requests to stop: the first SIGINT or SIGTERM asks for a checkpoint, the second ends at once.
+//! Requests to stop: the first SIGINT, SIGTERM or SIGUSR1 asks for a checkpoint, the second ends at once.
 
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::flag;
 
 /// Whether the run is asked to stop. Clones share the request.
@@ -15,14 +15,14 @@ use signal_hook::flag;
 pub struct StopRequest(Arc<AtomicBool>);
 
 impl StopRequest {
-    /// A request that SIGINT and SIGTERM make. After the first, a second ends the process as the
-    /// signal does by default.
+    /// A request that SIGINT, SIGTERM and SIGUSR1 make. After the first, a second ends the process as the
+    /// signal does by default. SIGUSR1 is the one that mpirun passes on to its ranks without ending them.
     ///
     /// # Errors
     /// When the system refuses the handler.
     pub fn on_signals() -> io::Result<Self> {
         let request = Self::default();
-        for signal in [SIGINT, SIGTERM] {
+        for signal in [SIGINT, SIGTERM, SIGUSR1] {
             // in this order: the first signal must find the flag down
             flag::register_conditional_default(signal, Arc::clone(&request.0))?;
             flag::register(signal, Arc::clone(&request.0))?;

@@ -51,6 +51,8 @@ pub struct Progress {
     pub samples_per_second: f64,
     /// Samples of the last step, over all ranks.
     pub batch: u64,
+    /// What a batch policy's statistics asked for, where they were asked.
+    pub target: Option<f64>,
 }
 
 /// A score on the validation set.
@@ -122,6 +124,7 @@ mod tests {
         accuracy: None,
         samples_per_second: 64.0,
         batch: 64,
+        target: None,
     };
 
     #[test]

@@ -17,12 +17,75 @@ pub enum UsageError {
         /// The ranks that it started.
         ranks: usize,
     },
+    /// Started once a rank by a launcher, a command whose ranks are threads.
+    #[error(
+        "{launcher} started {ranks} ranks, but `{command}` trains on ranks as threads: start it without {launcher}"
+    )]
+    ThreadsOnly {
+        /// The command.
+        command: &'static str,
+        /// The launcher.
+        launcher: &'static str,
+        /// The ranks that it started.
+        ranks: usize,
+    },
+    /// A number of ranks that is not the launcher's.
+    #[error("--ranks {given}, but {launcher} started {ranks}: under a launcher, leave --ranks out")]
+    RanksUnderLauncher {
+        /// What `--ranks` says.
+        given: usize,
+        /// The launcher.
+        launcher: &'static str,
+        /// The ranks that it started.
+        ranks: usize,
+    },
+    /// A launcher that is not of the MPI that this program was linked with.
+    #[error(
+        "{launcher} says that there are {ranks} ranks, but {library} sees {seen}: \
+         start them by the launcher of the MPI that this phalanx is linked with"
+    )]
+    OtherMpi {
+        /// The launcher.
+        launcher: &'static str,
+        /// The ranks that it started.
+        ranks: usize,
+        /// The library that this program was linked with.
+        library: String,
+        /// The ranks that it sees.
+        seen: usize,
+    },
     /// `--resume` with neither a run file nor a run directory.
     #[error("--resume needs a run directory, or a run file whose last run is meant")]
     NothingToResume,
     /// `train` with neither a run file nor `--resume`.
     #[error("train needs a run file")]
     NoRunFile,
+    /// A run whose speed was not measured.
+    #[error("the run in {} was too short to have a speed", dir.display())]
+    NoSpeed {
+        /// Its directory.
+        dir: PathBuf,
+    },
+    /// `launch` without a number of ranks.
+    #[error("launch needs -n, or a hosts file whose slots say how many ranks there are")]
+    NoRanks,
+    /// `launch` with something else to run.
+    #[error("launch runs `train RUN.toml`, got {got:?}")]
+    NotTrain {
+        /// The first word.
+        got: String,
+    },
+    /// Restarts of a run whose directory is not known.
+    #[error("--max-restarts needs `train --run-dir DIR`: a restart goes on with the run in that directory")]
+    RestartsNeedRunDir,
+    /// Hosts that cannot take part.
+    #[error("{} not fit for the job: the other hosts have slots for fewer than {need} ranks", unfit.join(", "))]
+    UnfitHosts {
+        /// Their names.
+        unfit: Vec<String>,
+        /// The ranks that are needed.
+        need: usize,
+    },
     /// No run of that name.
     #[error("no run named {name} in {} to resume", runs.display())]
     NoRunNamed {

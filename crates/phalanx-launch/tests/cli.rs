@@ -166,7 +166,11 @@ fn data_that_are_not_there_say_how_to_fetch_them() {
 #[test]
 fn ranks_of_a_launcher_do_not_train_alone() {
     let dir = Dir::new().with("run.toml", DIGITS);
-    let output = dir.command(&["train", "run.toml"]).env("OMPI_COMM_WORLD_SIZE", "4").output();
+    let output = dir
+        .command(&["train", "run.toml"])
+        .env("OMPI_COMM_WORLD_SIZE", "4")
+        .env("OMPI_COMM_WORLD_RANK", "0")
+        .output();
     Ended::of(&output.expect("the program starts")).refused("4 ranks would each train alone");
 }
 

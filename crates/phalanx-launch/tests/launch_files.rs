@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use phalanx_launch::runfile::{Model, RawRun, Registered, Run, Stop, keys};
+use phalanx_launch::runfile::{Model, RawRun, Registered, Run, Stop, differences, keys};
 
 fn launch(name: &str) -> Run {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../launch").join(name);
@@ -22,6 +22,24 @@ fn every_run_file_resolves_to_a_run_of_its_name() {
     assert!(names.len() >= 6, "{names:?}");
     for name in names {
         assert_eq!(format!("{}.toml", launch(&name).name), name);
+    }
+}
+
+/// Methods that are compared differ in what they are compared in, and in nothing else.
+#[test]
+fn every_experiment_compares_like_with_like() {
+    for (folder, least) in [("adadagrad-fashion-mnist", 8), ("adadagrad-gpt", 6)] {
+        let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../launch").join(folder);
+        let files = phalanx_launch::experiment::run_files(&dir).expect("run files");
+        assert!(files.len() >= least, "{files:?}");
+        let runs: Vec<Run> = files.iter().map(|file| launch(&file.to_string_lossy())).collect();
+        for (run, file) in runs.iter().zip(&files) {
+            assert!(file.ends_with(format!("{}.toml", run.name)), "{}", file.display());
+            for (key, ..) in differences(&runs[0], run) {
+                let may = ["name", "train.batch", "checkpoint.every_steps"];
+                assert!(may.contains(&&*key) || key.starts_with("batch."), "{}: {key}", file.display());
+            }
+        }
     }
 }
 

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use phalanx_launch::runfile::{Key, KeyDefault, Range, RawRun, Registered, Run, RunFileError, keys};
+use phalanx_launch::runfile::{
+    BatchPolicy, Key, KeyDefault, Range, RawRun, Registered, Run, RunFileError, keys,
+};
 use proptest::prelude::*;
 use toml::Value as Toml;
 
@@ -10,15 +12,17 @@ type Values = BTreeMap<String, Toml>;
 
 /// Values for the keys of one kind of each section; about half of the optional ones are given.
 fn values() -> impl Strategy<Value = Values> {
-    let kinds = (0..5_usize, 0..3_usize, 0..4_usize, 0..3_usize, 0..3_usize);
-    kinds.prop_flat_map(|(model, data, rule, shape, stop)| {
+    let kinds = (0..5_usize, 0..3_usize, 0..4_usize, 0..3_usize, 0..3_usize, 0..BatchPolicy::KINDS.len());
+    kinds.prop_flat_map(|(model, data, rule, shape, stop, policy)| {
         let model = ["mlp", "lenet5", "cnn", "gpt", "ours"][model];
         let data = if model == "gpt" { "text" } else { ["digits", "idx", "csv"][data] };
         let data = if matches!(model, "cnn" | "lenet5") && data == "csv" { "idx" } else { data };
         let rule = ["sgd", "adamw", "adagrad", "adagrad-norm"][rule];
         let shape = ["constant", "linear", "cosine"][shape];
         let stop = ["epochs", "samples", "steps"][stop];
-        let kinds = [("model", model), ("data", data), ("optimizer", rule), ("schedule", shape)];
+        let (policy, _) = BatchPolicy::KINDS[policy];
+        let kinds =
+            [("model", model), ("data", data), ("optimizer", rule), ("schedule", shape), ("batch", policy)];
         let kind_of = move |section: &str| kinds.iter().find(|(of, _)| *of == section).map(|(_, kind)| *kind);
         let fields: Vec<BoxedStrategy<Option<(String, Toml)>>> = keys()
             .into_iter()
@@ -27,7 +31,7 @@ fn values() -> impl Strategy<Value = Values> {
             .map(|key| {
                 let (path, is_required) = (key.path(), is_always_given(&key) || key.name == stop);
                 let value = match (key.name, kind_of(key.section)) {
-                    ("kind", Some(kind)) => Just(Toml::from(kind)).boxed(),
+                    ("kind" | "policy", Some(kind)) => Just(Toml::from(kind)).boxed(),
                     _ => value(&key),
                 };
                 (any::<bool>(), value)
@@ -53,7 +57,7 @@ fn values() -> impl Strategy<Value = Values> {
 
 /// The other keys of a section are chosen for its kind.
 fn is_always_given(key: &Key) -> bool {
-    key.default == KeyDefault::Required || key.name == "kind"
+    key.default == KeyDefault::Required || matches!(key.name, "kind" | "policy")
 }
 
 /// A value that the key takes, by what it says that it needs.
@@ -71,6 +75,13 @@ fn value(key: &Key) -> BoxedStrategy<Toml> {
         proptest::collection::vec(integer(key.range).prop_map(Toml::Integer), 0..4)
             .prop_map(Toml::Array)
             .boxed()
+    } else if need.starts_with("faults") {
+        let faults = [
+            "kill rank 1 at step 3 in backward",
+            "delay rank 0 at step 2 for 0.5 s",
+            "drop rank 2 at step 9",
+        ];
+        proptest::sample::subsequence(faults.map(Toml::from).to_vec(), 0..=3).prop_map(Toml::Array).boxed()
     } else if need.starts_with("a size") {
         prop_oneof![
             (4..1_i64 << 40).prop_map(Toml::Integer),
@@ -97,7 +108,15 @@ fn contains(range: Range, int: i64) -> bool {
 
 fn number(range: Range) -> BoxedStrategy<f64> {
     (any::<f64>(), 0.001..0.999_f64)
-        .prop_map(move |(wide, inner)| if range.contains(wide) { wide } else { inner })
+        .prop_map(move |(wide, inner)| {
+            if range.contains(wide) {
+                wide
+            } else if range.contains(inner) {
+                inner
+            } else {
+                1.0 + inner
+            }
+        })
         .boxed()
 }
 
@@ -113,10 +132,23 @@ fn make_fit(values: &mut Values) {
         ("model.context", Toml::from(48)),
         ("optimizer.momentum", Toml::from(0.5)),
         ("schedule.warmup_samples", Toml::from(1)),
+        ("batch.min", Toml::from(6)),
+        ("batch.max", Toml::from(4096)),
     ] {
         if let Some(slot) = values.get_mut(key) {
             *slot = value;
         }
+    }
+    if values.contains_key("train.steps") && values.get("batch.policy") != Some(&Toml::from("constant")) {
+        // the end in samples is unknown
+        values.insert("schedule.kind".to_owned(), Toml::from("constant"));
+        values.remove("schedule.final_factor");
+    }
+    // more than one chunk
+    values.insert("train.ranks".to_owned(), Toml::from(3));
+    values.insert("train.batch".to_owned(), Toml::from(7));
+    if values.get("train.shards").is_none_or(|shards| *shards != Toml::from(5)) {
+        values.insert("train.shards".to_owned(), Toml::from(5));
     }
     if values.get("optimizer.nesterov") == Some(&Toml::Boolean(true)) {
         values.insert("optimizer.momentum".to_owned(), Toml::from(0.25));

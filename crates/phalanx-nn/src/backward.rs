@@ -300,6 +300,7 @@ impl<B: Backend> Pass<'_, '_, B> {
         let shape = grads.shape;
         match kind {
             BinaryKind::Add => {
+                [a, b].into_iter().for_each(|operand| self.observe_offset(operand, grads));
                 self.sum_to(a, grads)?;
                 self.sum_to(b, grads)
             }
@@ -714,6 +715,18 @@ impl<B: Backend> Pass<'_, '_, B> {
         }
     }
 
+    /// Reports an operand of an addition that is a parameter.
+    fn observe_offset(&mut self, operand: Id, grads: &Grads<B>) {
+        if let Some((param, at)) = self.inner.param_part(operand)
+            && let Some(len) = repeated_row(self.inner.shape(operand), grads.shape)
+        {
+            self.observe(|inner| {
+                let dy = grads.view(inner, Side::Value)?;
+                Some(Parameterised::Offset { param, at, dy, rows: grads.shape.len() / len.max(1), len })
+            });
+        }
+    }
+
     fn observe<'s>(&'s mut self, f: impl FnOnce(&'s Inner<B>) -> Option<Parameterised<'s, B>>) {
         if let Some(observer) = self.observer.as_deref_mut()
             && let Some(op) = f(self.inner)
@@ -721,6 +734,13 @@ impl<B: Backend> Pass<'_, '_, B> {
             observer.observe(&self.inner.backend, op);
         }
     }
+}
+
+/// Elements of an operand that a broadcast repeats as a whole: along leading dims, of which there is at least one.
+pub(crate) fn repeated_row(own: Shape, full: Shape) -> Option<usize> {
+    let ones = own.iter().take_while(|extent| **extent == 1).count();
+    let row = &own[ones..];
+    (row.len() < full.rank() && full.ends_with(row)).then_some(own.len())
 }
 
 /// A node's gradient and its directional derivative.

@@ -63,6 +63,36 @@ pub enum NnError {
         /// Rows of the table.
         len: usize,
     },
+    /// A parameter used so that its gradient does not come apart into those of samples.
+    #[error(
+        "{parameter} is an operand of {operator}, which does not tell the gradients of samples apart: use it in linear, \
+         conv2d, gather, layer_norm, rms_norm or add, or take statistics over ranks or micro-batches"
+    )]
+    PerSample {
+        /// The operator.
+        operator: &'static str,
+        /// The parameter.
+        parameter: String,
+    },
+    /// An operator in which samples see each other, so that none has a gradient of its own.
+    #[error(
+        "{operator} normalises each sample by the others of its batch, so that none has a gradient of its own: take \
+         statistics over ranks or micro-batches, or freeze the layer"
+    )]
+    SamplesMixed {
+        /// The operator.
+        operator: &'static str,
+    },
+    /// Rows of an operator that do not belong to samples.
+    #[error("{operator} has {rows} rows, which are not equally many for each of {samples} samples")]
+    SampleRows {
+        /// The operator.
+        operator: &'static str,
+        /// Its rows.
+        rows: usize,
+        /// Samples of the pass.
+        samples: usize,
+    },
     /// Another rank failed, or the job was stopped, during a reduction inside the model.
     #[error("the reduction of batch statistics failed: {reason}")]
     Sync {

@@ -76,6 +76,72 @@ pub(crate) enum Op {
     Concat { a: Id, b: Id, dim: usize },
 }
 
+impl Op {
+    /// The name of the method of [`Var`] that made the node.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Op::Input => "input",
+            Op::Param(_) => "param",
+            Op::Unary(..) => "unary",
+            Op::Affine { .. } => "affine",
+            Op::Binary(BinaryKind::Add, ..) => "add",
+            Op::Binary(BinaryKind::Sub, ..) => "sub",
+            Op::Binary(..) => "mul",
+            Op::Matmul { .. } => "matmul",
+            Op::Linear { .. } => "linear",
+            Op::Conv2d { .. } => "conv2d",
+            Op::MaxPool { .. } => "max_pool2d",
+            Op::AvgPool { .. } => "avg_pool2d",
+            Op::Gather { .. } => "gather",
+            Op::LayerNorm { .. } => "layer_norm",
+            Op::RmsNorm { .. } => "rms_norm",
+            Op::BatchNorm { .. } => "batch_norm",
+            Op::Softmax(_) => "softmax",
+            Op::LogSoftmax(_) => "log_softmax",
+            Op::CrossEntropy { .. } => "cross_entropy",
+            Op::Attention { .. } => "attention",
+            Op::Dropout { .. } => "dropout",
+            Op::SumAxis { .. } => "sum_axis",
+            Op::Expand { .. } => "expand",
+            Op::Reshape(_) => "reshape",
+            Op::Permute { .. } => "permute",
+            Op::Narrow { .. } => "narrow",
+            Op::Concat { .. } => "concat",
+        }
+    }
+
+    /// The nodes to which a gradient may flow from here.
+    pub(crate) fn operands(&self) -> impl Iterator<Item = Id> + use<> {
+        let operands = match *self {
+            Op::Input | Op::Param(_) => [None; 3],
+            Op::Unary(_, x)
+            | Op::Softmax(x)
+            | Op::LogSoftmax(x)
+            | Op::Reshape(x)
+            | Op::Affine { x, .. }
+            | Op::MaxPool { x, .. }
+            | Op::AvgPool { x, .. }
+            | Op::Dropout { x, .. }
+            | Op::SumAxis { x, .. }
+            | Op::Expand { x }
+            | Op::Permute { x, .. }
+            | Op::Narrow { x, .. }
+            | Op::Gather { table: x, .. }
+            | Op::CrossEntropy { logits: x, .. }
+            | Op::Attention { qkv: x, .. } => [Some(x), None, None],
+            Op::Binary(_, a, b) | Op::Matmul { a, b, .. } | Op::Concat { a, b, .. } => {
+                [Some(a), Some(b), None]
+            }
+            Op::Linear { x, w, bias, .. } | Op::Conv2d { x, w, bias, .. } => [Some(x), Some(w), bias],
+            Op::RmsNorm { x, gain, .. } => [Some(x), Some(gain), None],
+            Op::LayerNorm { x, gain, bias, .. } | Op::BatchNorm { x, gain, bias, .. } => {
+                [Some(x), Some(gain), Some(bias)]
+            }
+        };
+        operands.into_iter().flatten()
+    }
+}
+
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Node {
     pub(crate) op: Op,
@@ -313,6 +379,16 @@ impl<B: Backend> Graph<B> {
         (inner.mode, inner.step, inner.first_sample, inner.dropouts) = (mode, step, first_sample, 0);
     }
 
+    /// Gives back to the device what the arena holds and no value uses, as when inputs of other lengths will follow.
+    pub fn trim(&mut self) {
+        let (mode, step, first_sample) = {
+            let inner = self.inner.get_mut();
+            (inner.mode, inner.step, inner.first_sample)
+        };
+        self.reset(mode, step, first_sample);
+        self.inner.get_mut().pool.trim();
+    }
+
     /// Whether the graph records for a backward pass.
     #[must_use]
     pub fn mode(&self) -> Mode {
@@ -447,6 +523,20 @@ impl<B: Backend> Inner<B> {
             return flat.map(|t| self.backend.view(t, span.offset..span.offset + span.len));
         }
         self.values[home].tangent.as_ref().map(|buf| self.backend.view(&buf.buf, 0..len))
+    }
+
+    /// The trainable parameter whose elements, from the given one on, are those of a node: the parameter itself, under any
+    /// shape, or a run of its rows.
+    pub(crate) fn param_part(&self, id: Id) -> Option<(ParamId, usize)> {
+        let home = self.nodes[id.at()].home;
+        match self.nodes[home.at()].op {
+            Op::Param(param) if self.needs_grad(home) => Some((param, 0)),
+            Op::Narrow { x, dim, start } if self.shape(x)[..dim].iter().all(|extent| *extent == 1) => {
+                let (param, at) = self.param_part(x)?;
+                Some((param, at + start * self.shape(x).strides()[dim]))
+            }
+            _ => None,
+        }
     }
 
     pub(crate) fn side(&self, id: Id, side: Side) -> Option<B::View<'_>> {

@@ -35,6 +35,7 @@ mod net;
 mod observe;
 mod params;
 mod pool;
+mod samples;
 mod sink;
 mod var;
 
@@ -44,5 +45,6 @@ pub use graph::{Graph, Ids, Mode, StatsSync};
 pub use net::{AnyNet, Features, Net, Registry, Task};
 pub use observe::{ParamObserver, Parameterised};
 pub use params::{Init, ParamBuilder, ParamId, ParamSpec, Params, Span};
+pub use samples::{Coverage, Recording, SampleNorms, SampleProducts, SampleSquares};
 pub use sink::{FlatSink, GradSink};
 pub use var::{ConvOptions, Var};

@@ -5,7 +5,7 @@ use phalanx_tensor::Backend;
 use phalanx_tensor::op::ConvSpec;
 
 /// An operator with parameters as the backward pass meets it. Gradients are of the loss times its seed.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 #[non_exhaustive]
 pub enum Parameterised<'a, B: Backend> {
     /// `y = x w^T + b`: `x` is `rows x k`, `dy` (before the activation) `rows x n`.
@@ -73,12 +73,77 @@ pub enum Parameterised<'a, B: Backend> {
         /// Width of a row.
         d: usize,
     },
+    /// A parameter, or a run of its elements, added to every row: `dy` is `rows x len`.
+    Offset {
+        /// The parameter.
+        param: ParamId,
+        /// Its first element that is added.
+        at: usize,
+        /// The gradient of the output.
+        dy: B::View<'a>,
+        /// How many.
+        rows: usize,
+        /// Elements of a row.
+        len: usize,
+    },
+}
+
+// Views are copies, whether or not the device's handle is one.
+impl<B: Backend> Clone for Parameterised<'_, B> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<B: Backend> Copy for Parameterised<'_, B> {}
+
+impl<B: Backend> Parameterised<'_, B> {
+    /// The name of the operator, as the method of [`Var`](crate::Var).
+    #[must_use]
+    pub fn operator(&self) -> &'static str {
+        match self {
+            Parameterised::Linear { .. } => "linear",
+            Parameterised::Conv2d { .. } => "conv2d",
+            Parameterised::Embedding { .. } => "gather",
+            Parameterised::Norm { bias: Some(_), .. } => "layer_norm",
+            Parameterised::Norm { bias: None, .. } => "rms_norm",
+            Parameterised::Offset { .. } => "add",
+        }
+    }
+
+    /// Its parameters: a weight, table, gain or offset, and a bias.
+    pub fn params(&self) -> impl Iterator<Item = ParamId> + use<B> {
+        let (first, bias) = match *self {
+            Parameterised::Linear { weight, bias, .. } | Parameterised::Conv2d { weight, bias, .. } => {
+                (weight, bias)
+            }
+            Parameterised::Norm { gain, bias, .. } => (gain, bias),
+            Parameterised::Embedding { table, .. } => (table, None),
+            Parameterised::Offset { param, .. } => (param, None),
+        };
+        std::iter::once(first).chain(bias)
+    }
 }
 
 /// Sees each operator with parameters during the backward pass and changes nothing.
 ///
-/// Parameters used in other ways (an addition, a product of two computed tensors) are not reported.
+/// Parameters used in other ways (a product of two computed tensors) are not reported:
+/// [`Coverage`](crate::Coverage) finds them.
 pub trait ParamObserver<B: Backend> {
     /// One operator, in the order of the backward pass.
     fn observe(&mut self, backend: &B, op: Parameterised<'_, B>);
+}
+
+impl<B: Backend, O: ParamObserver<B> + ?Sized> ParamObserver<B> for &mut O {
+    fn observe(&mut self, backend: &B, op: Parameterised<'_, B>) {
+        (**self).observe(backend, op);
+    }
+}
+
+/// Both see every operator.
+impl<B: Backend, O: ParamObserver<B>, P: ParamObserver<B>> ParamObserver<B> for (O, P) {
+    fn observe(&mut self, backend: &B, op: Parameterised<'_, B>) {
+        self.0.observe(backend, op);
+        self.1.observe(backend, op);
+    }
 }

@@ -47,6 +47,13 @@ impl<B: Memory> Pool<B> {
         Ok(Pooled { buf, room: len })
     }
 
+    /// Gives all free buffers back to the device.
+    pub(crate) fn trim(&mut self) {
+        let elems: usize = self.free.drain(..).map(|b| b.room).sum();
+        let indices: usize = self.free_index.drain(..).map(|b| b.room).sum();
+        self.bytes -= elems * size_of::<B::Elem>() + indices * 4;
+    }
+
     pub(crate) fn give(&mut self, buf: Pooled<B::Buf>) {
         put(&mut self.free, buf);
     }

@@ -627,13 +627,9 @@ impl<'g, B: Backend> Var<'g, B> {
             b.view_mut(&mut stats.buf, 0..2 * rows),
         );
         let stats = inner.keep(2 * rows, stats);
-        let id = inner.push(
-            Op::LayerNorm { x: self.id, gain: gain.id, bias: bias.id, stats },
-            s,
-            Some(out),
-            None,
-            true,
-        );
+        let grad = [self.id, gain.id, bias.id].into_iter().any(|id| inner.needs_grad(id));
+        let op = Op::LayerNorm { x: self.id, gain: gain.id, bias: bias.id, stats };
+        let id = inner.push(op, s, Some(out), None, grad);
         drop(inner);
         Ok(self.with(id))
     }
@@ -661,7 +657,8 @@ impl<'g, B: Backend> Var<'g, B> {
             b.view_mut(&mut stats.buf, 0..rows),
         );
         let stats = inner.keep(rows, stats);
-        let id = inner.push(Op::RmsNorm { x: self.id, gain: gain.id, stats }, s, Some(out), None, true);
+        let grad = inner.needs_grad(self.id) || inner.needs_grad(gain.id);
+        let id = inner.push(Op::RmsNorm { x: self.id, gain: gain.id, stats }, s, Some(out), None, grad);
         drop(inner);
         Ok(self.with(id))
     }
@@ -720,13 +717,9 @@ impl<'g, B: Backend> Var<'g, B> {
         d.channel_affine(s[0], c, hw, &coefficients, x, x, Write::Set, d.view_mut(&mut out.buf, 0..s.len()));
         inner.channel_stats.push((stats, ranks));
         let stats = inner.channel_stats.len() - 1;
-        let id = inner.push(
-            Op::BatchNorm { x: self.id, gain: gain.id, bias: bias.id, stats },
-            s,
-            Some(out),
-            None,
-            true,
-        );
+        let grad = [self.id, gain.id, bias.id].into_iter().any(|id| inner.needs_grad(id));
+        let op = Op::BatchNorm { x: self.id, gain: gain.id, bias: bias.id, stats };
+        let id = inner.push(op, s, Some(out), None, grad);
         drop(inner);
         Ok((self.with(id), mean, variance))
     }

@@ -16,6 +16,12 @@ pub enum OptimError {
         /// What it must be, in words.
         need: &'static str,
     },
+    /// A run whose gradients say nothing about a schedule.
+    #[error("none of {steps} steps has a gradient norm that is finite and above 0")]
+    NoNorm {
+        /// Its steps.
+        steps: usize,
+    },
     /// No optimizer of this name.
     #[error("no optimizer is named {name}, there are {}", known.join(", "))]
     UnknownOptimizer {

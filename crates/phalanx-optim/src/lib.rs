@@ -1,4 +1,4 @@
-//! Transforms from gradient to update, and learning-rate schedules.
+//! Transforms from gradient to update, learning-rate schedules, and what gradients and curvature say about both.
 //!
 //! [`OptimizerConfig`] and [`ScheduleConfig`] name everything here as a run file does and build it; each optimizer is a
 //! [`Transform`](phalanx_grad::Transform) for any backend, one file each, with a config struct of public fields.
@@ -37,6 +37,8 @@ mod adamw;
 mod clip;
 mod config;
 mod error;
+mod lanczos;
+mod refine;
 mod schedule;
 mod scheduled;
 mod sgd;
@@ -48,6 +50,8 @@ pub use adamw::{AdamW, AdamWConfig};
 pub use clip::clip_by_global_norm;
 pub use config::OptimizerConfig;
 pub use error::OptimError;
-pub use schedule::{Constant, Cosine, LinearDecay, ScheduleConfig};
+pub use lanczos::{Spectrum, lanczos};
+pub use refine::{NormAt, Weighting, refine};
+pub use schedule::{Constant, Cosine, LinearDecay, Point, Refined, ScheduleConfig, resampled};
 pub use scheduled::Scheduled;
 pub use sgd::{Sgd, SgdConfig};

@@ -3,10 +3,12 @@
 mod constant;
 mod cosine;
 mod linear;
+mod refined;
 
 pub use constant::Constant;
 pub use cosine::Cosine;
 pub use linear::LinearDecay;
+pub use refined::{Point, Refined, resampled};
 
 use crate::OptimError;
 use crate::error::Check;
@@ -23,7 +25,7 @@ use phalanx_grad::{Progress, Schedule};
 /// assert!(ScheduleConfig::from_name("step").is_err());
 /// # Ok::<(), OptimError>(())
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum ScheduleConfig {
     /// The base rate throughout.
@@ -32,11 +34,13 @@ pub enum ScheduleConfig {
     Linear(LinearDecay),
     /// Down along half a cosine.
     Cosine(Cosine),
+    /// Along points, as the norms of an earlier run's gradients ask for.
+    Refined(Refined),
 }
 
 impl ScheduleConfig {
     /// The names of all schedules, as in a run file.
-    pub const NAMES: &[&str] = &["constant", "linear", "cosine"];
+    pub const NAMES: &[&str] = &["constant", "linear", "cosine", "refined"];
 
     /// The default settings of the schedule of a name.
     ///
@@ -47,6 +51,7 @@ impl ScheduleConfig {
             "constant" => Ok(Self::Constant(Constant::default())),
             "linear" => Ok(Self::Linear(LinearDecay::default())),
             "cosine" => Ok(Self::Cosine(Cosine::default())),
+            "refined" => Ok(Self::Refined(Refined::default())),
             _ => Err(OptimError::UnknownSchedule { name: name.to_owned(), known: Self::NAMES }),
         }
     }
@@ -57,7 +62,7 @@ impl ScheduleConfig {
     /// [`OptimError::Field`] names the first that is not.
     pub fn validate(&self) -> Result<(), OptimError> {
         match self {
-            Self::Constant(_) => Ok(()),
+            Self::Constant(_) | Self::Refined(_) => Ok(()),
             Self::Linear(schedule) => schedule.validate(),
             Self::Cosine(schedule) => schedule.validate(),
         }
@@ -69,10 +74,11 @@ impl ScheduleConfig {
     /// As [`validate`](Self::validate).
     pub fn build(&self) -> Result<Box<dyn Schedule>, OptimError> {
         self.validate()?;
-        Ok(match *self {
-            Self::Constant(schedule) => Box::new(schedule),
-            Self::Linear(schedule) => Box::new(schedule),
-            Self::Cosine(schedule) => Box::new(schedule),
+        Ok(match self {
+            Self::Constant(schedule) => Box::new(*schedule),
+            Self::Linear(schedule) => Box::new(*schedule),
+            Self::Cosine(schedule) => Box::new(*schedule),
+            Self::Refined(schedule) => Box::new(schedule.clone()),
         })
     }
 }

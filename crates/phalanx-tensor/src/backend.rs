@@ -2,7 +2,7 @@
 
 use crate::op::{
     AttentionOps, ConvOps, ElementwiseOps, IndexOps, LayoutOps, LossOps, MatmulOps, NormOps, OptimOps,
-    PoolOps, ReduceOps,
+    PoolOps, ReduceOps, SampleOps,
 };
 use crate::{Float, TensorError};
 use std::fmt::Debug;
@@ -41,6 +41,10 @@ pub trait Memory: Clone + Debug + Send + 'static {
     fn view<'a>(&self, buf: &'a Self::Buf, range: Range<usize>) -> Self::View<'a>;
     /// The elements of a buffer in `range`, to write.
     fn view_mut<'a>(&self, buf: &'a mut Self::Buf, range: Range<usize>) -> Self::ViewMut<'a>;
+    /// A part of a view.
+    fn part<'s>(&self, view: &'s Self::View<'_>, range: Range<usize>) -> Self::View<'s>;
+    /// A part of a view of indices.
+    fn index_part<'s>(&self, view: &'s Self::IndexView<'_>, range: Range<usize>) -> Self::IndexView<'s>;
     /// A shorter loan of a view.
     fn reborrow<'s>(view: &'s mut Self::ViewMut<'_>) -> Self::ViewMut<'s>;
     /// The indices of a buffer in `range`.
@@ -74,6 +78,7 @@ pub trait Backend:
     + IndexOps
     + LossOps
     + OptimOps
+    + SampleOps
 {
     /// The name for messages: `cpu`, `cuda:0`.
     fn name(&self) -> String;

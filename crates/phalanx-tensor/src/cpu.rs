@@ -13,6 +13,8 @@ mod norm;
 mod optim;
 mod pool;
 mod reduce;
+mod rows;
+mod samples;
 mod scratch;
 pub(crate) mod simd;
 
@@ -64,6 +66,12 @@ impl<T: Float> Memory for Cpu<T> {
     }
     fn view_mut<'a>(&self, buf: &'a mut AlignedBuf<T>, range: Range<usize>) -> &'a mut [T] {
         &mut buf[range]
+    }
+    fn part<'s>(&self, view: &'s &[T], range: Range<usize>) -> &'s [T] {
+        &view[range]
+    }
+    fn index_part<'s>(&self, view: &'s &[u32], range: Range<usize>) -> &'s [u32] {
+        &view[range]
     }
     fn reborrow<'s>(view: &'s mut &mut [T]) -> &'s mut [T] {
         view

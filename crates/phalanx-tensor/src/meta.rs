@@ -2,9 +2,9 @@
 
 use crate::backend::{Backend, Memory, Write};
 use crate::op::{
-    Activation, AdaGradStep, AdamWStep, AttentionOps, AttentionSpec, BinaryKind, ConvOps, ConvSpec,
-    ElementwiseOps, IndexOps, LayoutOps, LossOps, MatmulOps, MatmulSpec, Moments, NormOps, OptimOps, PoolOps,
-    PoolSpec, ReduceOps, SgdStep, Strided, UnaryKind,
+    Activation, AdaGradStep, AdamWStep, AttentionOps, AttentionSpec, BinaryKind, ConvOps, ConvSamples,
+    ConvSpec, ElementwiseOps, IndexOps, LayoutOps, LossOps, MatmulOps, MatmulSpec, Moments, NormOps,
+    OptimOps, PoolOps, PoolSpec, ReduceOps, SampleOps, SampleRows, SgdStep, Strided, UnaryKind,
 };
 use crate::rng::Stream;
 use crate::{Float, TensorError};
@@ -60,6 +60,12 @@ impl<T: Float> Memory for Meta<T> {
         range.len()
     }
     fn view_mut(&self, _: &mut usize, range: Range<usize>) -> usize {
+        range.len()
+    }
+    fn part(&self, _: &usize, range: Range<usize>) -> usize {
+        range.len()
+    }
+    fn index_part(&self, _: &usize, range: Range<usize>) -> usize {
         range.len()
     }
     fn reborrow(view: &mut usize) -> usize {
@@ -256,4 +262,19 @@ impl<T: Float> OptimOps for Meta<T> {
     fn sgd(&self, _: &SgdStep, _: usize, _: usize, _: usize) {}
     fn adamw(&self, _: &AdamWStep, _: usize, _: usize, _: usize, _: usize) {}
     fn adagrad(&self, _: &AdaGradStep, _: usize, _: usize, _: usize) {}
+}
+
+impl<T: Float> SampleOps for Meta<T> {
+    fn row_dots(&self, _: usize, _: usize, _: usize, _: &mut [f64]) {}
+    fn linear_norms(&self, _: SampleRows, _: [usize; 2], _: usize, _: usize, _: &mut [f64]) {}
+    fn conv2d_norms(&self, _: &ConvSamples<'_, Self>, _: &mut [f64], _: Option<&mut [f64]>) {}
+    fn conv2d_products(
+        &self,
+        _: &ConvSamples<'_, Self>,
+        _: (usize, &mut [f64]),
+        _: Option<(usize, &mut [f64])>,
+    ) {
+    }
+    fn gather_norms(&self, _: SampleRows, _: usize, _: usize, _: usize, _: &mut [f64]) {}
+    fn norm_gains(&self, _: SampleRows, _: usize, _: usize, _: usize, _: usize, _: usize) {}
 }

@@ -11,6 +11,7 @@ mod norm;
 mod optim;
 mod pool;
 mod reduce;
+mod samples;
 
 pub use attention::{AttentionOps, AttentionSpec};
 pub use conv::{Activation, ConvOps, ConvSpec};
@@ -23,3 +24,4 @@ pub use norm::NormOps;
 pub use optim::{AdaGradStep, AdamWStep, OptimOps, SgdStep};
 pub use pool::{PoolOps, PoolSpec};
 pub use reduce::{Moments, ReduceOps};
+pub use samples::{ConvSamples, SampleOps, SampleRows};

@@ -14,9 +14,13 @@
 
 #![forbid(unsafe_code)]
 
+pub mod cluster;
 pub mod conform;
+mod control_job;
 pub mod exact;
 mod faulty;
+pub mod mpi;
 pub mod strategy;
 
+pub use control_job::ControlJob;
 pub use faulty::Faulty;

@@ -57,6 +57,8 @@ pub struct TrainConfig {
     pub clip_norm: Option<f64>,
     /// Steps between evaluations on the validation set, 0 for one at the end of each epoch; each checkpoint has one too.
     pub eval_every: u64,
+    /// Samples between evaluations, where that is how they are counted: instead of `eval_every`, 0 for not.
+    pub eval_every_samples: u64,
     /// Steps between progress reports.
     pub log_every: u64,
     /// Steps between checkpoints, 0 for only the last.

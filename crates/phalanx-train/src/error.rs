@@ -54,6 +54,15 @@ pub enum TrainError {
         /// What it needs.
         what: &'static str,
     },
+    /// A batch policy compares the gradients of chunks, and each batch is one.
+    #[error(
+        "batch policy {policy} compares the gradients of ranks and there is one: need 2 of train.ranks, or \
+         train.reduction = \"reproducible\" with train.shards of at least 2, or the statistic of samples"
+    )]
+    OneChunk {
+        /// The policy.
+        policy: &'static str,
+    },
     /// A policy's decision that cannot be.
     #[error("batch policy {policy} decided on a batch of 0 samples at step {step}")]
     Decision {
@@ -63,12 +72,14 @@ pub enum TrainError {
         step: u64,
     },
     /// The plan does not fit the memory that the run may use.
-    #[error("a rank needs {need} bytes, train.memory_limit is {limit}")]
+    #[error("a rank needs {need} bytes for {samples} samples at once, train.memory_limit is {limit}")]
     Memory {
         /// What a rank needs.
         need: u64,
         /// What it may.
         limit: u64,
+        /// Samples that it runs through the network at once.
+        samples: usize,
     },
     /// A collective failed: another rank's error, a panic, a stall.
     #[error("communication failed")]

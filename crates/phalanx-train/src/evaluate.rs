@@ -38,6 +38,19 @@ pub fn evaluate<B: HostBackend>(
     data: &dyn Dataset,
     tile: usize,
 ) -> Result<Score, TrainError> {
+    evaluate_telling(comm, graph, net, task, data, tile, &|| {})
+}
+
+/// As [`evaluate`], and calls `tile_done` after each tile.
+pub(crate) fn evaluate_telling<B: HostBackend>(
+    comm: &dyn Communicator,
+    graph: &mut Graph<B>,
+    net: &dyn Net<B>,
+    task: &Task,
+    data: &dyn Dataset,
+    tile: usize,
+    tile_done: &dyn Fn(),
+) -> Result<Score, TrainError> {
     let tiles = data.len().div_ceil(tile.max(1));
     let mut sums = vec![0.0; 2 * tiles];
     let (mut buffers, mut indices, mut rows) = (BatchBuffers::default(), Vec::new(), Vec::new());
@@ -60,6 +73,7 @@ pub fn evaluate<B: HostBackend>(
         {
             sums[2 * t + 1] = hits as f64;
         }
+        tile_done();
     }
     graph.reset(Mode::Train, 0, 0);
     comm.all_reduce_sum(&mut sums)?;

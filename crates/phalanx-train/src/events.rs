@@ -84,6 +84,13 @@ pub struct StepDone {
     pub lr: f64,
     /// Global batch of the step, in samples.
     pub batch: u64,
+    /// The batch that a policy's statistics asked for, before its limits, in samples; where the policy steers another figure,
+    /// that figure.
+    #[serde(with = "json_number::option", skip_serializing_if = "Option::is_none")]
+    pub target: Option<f64>,
+    /// Statistics over the chunks of the batch, where a policy measured them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub statistics: Option<ChunkStatistics>,
     /// Euclidean norm of the mean gradient, before clipping.
     #[serde(with = "json_number::option", skip_serializing_if = "Option::is_none")]
     pub grad_norm: Option<f64>,
@@ -105,6 +112,40 @@ pub struct StepDone {
     /// Whether the update was left out because a loss or gradient was not finite.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub skipped: bool,
+}
+
+/// What the gradients of the chunks of a batch say about those of single samples.
+///
+/// Figures that one step cannot give, such as a noise scale where noise hides the signal, are absent.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ChunkStatistics {
+    /// Chunks that were compared: ranks, virtual shards or samples.
+    pub chunks: u64,
+    /// Sum of the chunks' squared gradient norms, each times its samples.
+    #[serde(with = "json_number")]
+    pub q: f64,
+    /// Variance of the gradient of a sample, summed over coordinates.
+    #[serde(with = "json_number::option", skip_serializing_if = "Option::is_none")]
+    pub variance: Option<f64>,
+    /// Squared norm of the true gradient, unbiased.
+    #[serde(with = "json_number::option", skip_serializing_if = "Option::is_none")]
+    pub signal: Option<f64>,
+    /// Variance over signal, in samples.
+    #[serde(with = "json_number::option", skip_serializing_if = "Option::is_none")]
+    pub noise_scale: Option<f64>,
+    /// Samples that profit from a step along the gradient of one.
+    #[serde(with = "json_number::option", skip_serializing_if = "Option::is_none")]
+    pub coherence: Option<f64>,
+    /// Variance of the inner products with the mean gradient.
+    #[serde(with = "json_number::option", skip_serializing_if = "Option::is_none")]
+    pub variance_along: Option<f64>,
+    /// Variance across the mean gradient.
+    #[serde(with = "json_number::option", skip_serializing_if = "Option::is_none")]
+    pub variance_across: Option<f64>,
+    /// Variance over squared mean of the coordinates, as one number.
+    #[serde(with = "json_number::option", skip_serializing_if = "Option::is_none")]
+    pub coordinate_ratio: Option<f64>,
 }
 
 /// The data set that an evaluation read.
@@ -163,6 +204,10 @@ pub struct PolicyDecided {
     pub policy: String,
     /// Global batch from the next step on, in samples.
     pub batch: u64,
+    /// Samples of a micro-batch, 0 where the policy did not move it.
+    pub micro_batch: u64,
+    /// Micro-batches that a rank, or a virtual shard, takes in a step.
+    pub accumulation: u64,
     /// The figure it decided by.
     #[serde(with = "json_number::option", skip_serializing_if = "Option::is_none")]
     pub statistic: Option<f64>,

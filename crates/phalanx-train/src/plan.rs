@@ -1,6 +1,6 @@
 //! What a step will look like, known before the first: parameter order, buckets, tiles, memory.
 
-use crate::config::TrainConfig;
+use crate::config::{Reduction, TrainConfig};
 use crate::error::TrainError;
 use phalanx_data::shard_range;
 use phalanx_nn::{AnyNet, Features, Graph, Mode, Net, NnError, ParamId, Params, Task, Var};
@@ -25,6 +25,8 @@ pub struct Plan {
     pub buckets: Vec<Bucket>,
     /// Most samples run through the network at once.
     pub tile: usize,
+    /// Most samples between two additions to the gradient, where the run file or the memory sets a bound.
+    pub most_micro: Option<usize>,
     /// Bytes of activations, their gradients and indices that a rank will hold.
     pub arena_bytes: usize,
     /// Floating-point operations of forward and backward pass of one sample.
@@ -34,7 +36,9 @@ pub struct Plan {
 impl Plan {
     /// Runs the model on a device that only counts.
     ///
-    /// `share` is the largest number of samples that a rank has in a batch at the start.
+    /// `share` is the largest number of samples that a rank will have in a batch. Where neither `train.tile` nor
+    /// `train.micro_batch` is given, tiles, and micro-batches where they must be whole, are made small enough for
+    /// [`TrainConfig::memory_limit`].
     ///
     /// # Errors
     /// When the model does not fit the data, or the plan not [`TrainConfig::memory_limit`].
@@ -56,25 +60,42 @@ impl Plan {
             0 => automatic.min(micro),
             samples => samples.min(micro),
         };
-        let tile = tile.max(1);
-        let sizes: Vec<usize> = tiles(share.max(1), tile).map(|r| r.len()).collect();
-        let mut distinct = sizes.clone();
-        distinct.dedup();
-        let (arena_bytes, ..) = count(net, &params, task, &distinct)?;
-        let buckets = buckets(&params, config);
-        let plan = Plan { params, buckets, tile, arena_bytes, flops_per_sample };
-        match config.memory_limit {
-            Some(limit) if plan.rank_bytes() > limit => {
-                Err(TrainError::Memory { need: plan.rank_bytes(), limit })
-            }
-            _ => Ok(plan),
+        let may_shrink = match keeps_statistics {
+            // the reproducible mode adds up whole shards
+            true => config.micro_batch == 0 && config.reduction == Reduction::Fast,
+            false => config.tile == 0,
+        };
+        let arena = |tile: usize| -> Result<usize, TrainError> {
+            let mut distinct: Vec<usize> = tiles(share.max(1), tile).map(|r| r.len()).collect();
+            distinct.dedup();
+            Ok(count(net, &params, task, &distinct)?.0)
+        };
+        let mut tile = tile.max(1);
+        let mut arena_bytes = arena(tile)?;
+        let is_over =
+            |arena_bytes| config.memory_limit.is_some_and(|limit| rank_bytes(&params, arena_bytes) > limit);
+        let mut shrunk = false;
+        while may_shrink && tile > 1 && is_over(arena_bytes) {
+            (tile, shrunk) = (tile / 2, true);
+            arena_bytes = arena(tile)?;
         }
+        if let (true, Some(limit)) = (is_over(arena_bytes), config.memory_limit) {
+            return Err(TrainError::Memory { need: rank_bytes(&params, arena_bytes), limit, samples: tile });
+        }
+        let most_micro = match config.reduction {
+            // whole shards are added up, whatever the micro-batch
+            Reduction::Reproducible { .. } => None,
+            Reduction::Fast if keeps_statistics && shrunk => Some(tile),
+            Reduction::Fast => (config.micro_batch > 0).then_some(config.micro_batch),
+        };
+        let buckets = buckets(&params, config);
+        Ok(Plan { params, buckets, tile, most_micro, arena_bytes, flops_per_sample })
     }
 
     /// Bytes of a rank: arena, parameters and gradients; optimizer state comes on top.
     #[must_use]
     pub fn rank_bytes(&self) -> u64 {
-        (self.arena_bytes + 4 * (self.params.flat_len() + self.params.grad_len())) as u64
+        rank_bytes(&self.params, self.arena_bytes)
     }
 
     /// What ranks compare before the first step.
@@ -85,10 +106,17 @@ impl Plan {
             .params
             .iter()
             .map(|(_, spec, span)| format!("{} {} at {}", spec.name, spec.shape, span.offset));
-        let parts: Vec<String> =
-            [format!("tile {}", self.tile)].into_iter().chain(buckets).chain(params).collect();
+        let parts: Vec<String> = [format!("tile {} micro {:?}", self.tile, self.most_micro)]
+            .into_iter()
+            .chain(buckets)
+            .chain(params)
+            .collect();
         parts.join("; ")
     }
+}
+
+fn rank_bytes(params: &Params, arena_bytes: usize) -> u64 {
+    (arena_bytes + 4 * (params.flat_len() + params.grad_len())) as u64
 }
 
 /// Cuts a share into tiles as equal as can be: a function of the share alone, so that it is the same everywhere.

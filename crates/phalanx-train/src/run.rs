@@ -3,29 +3,32 @@
 use crate::checkpoint::{Checkpoint, Checkpoints, Meta, Snapshot};
 use crate::config::{Limit, Reduction, TrainConfig};
 use crate::error::TrainError;
-use crate::evaluate::{Score, evaluate};
+use crate::evaluate::{Score, evaluate_telling};
 use crate::events::{
-    CheckpointSaved, EvalDone, Event, EventWriter, PolicyDecided, RunFinished, RunStarted, Split, StepDone,
-    WarningRaised,
+    CheckpointSaved, ChunkStatistics, EvalDone, Event, EventWriter, PolicyDecided, RunFinished, RunStarted,
+    Split, StepDone, WarningRaised,
 };
 use crate::host::HostBackend;
 use crate::methods::MakeMethods;
 use crate::model_file::{self, ModelFile};
 use crate::plan::Plan;
 use crate::rundir::RunPaths;
+use crate::split::BatchSplit;
 use crate::state::{self, Place};
-use crate::storage::Disk;
+use crate::storage::Storage;
 use crate::summary::{Summary, peak_rss_bytes};
 use crate::tensorboard::TensorBoard;
 use crate::trace::{self, Clock, Lane, Phase};
-use crate::worker::{Batch, Done, Worker};
+use crate::worker::{Batch, Done, Worker, can_measure};
+use phalanx_comm::control::{self, Board};
 use phalanx_comm::{Communicator, CommunicatorExt, Rank, verify_plan};
 use phalanx_data::{Sampler, Splits};
+use phalanx_grad::{BatchDecision, BatchPolicy, Chunks, ScalarBlock};
 use phalanx_nn::{Net, Task};
 use sha2::{Digest, Sha256};
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// Spans of each rank that the trace holds.
@@ -73,8 +76,8 @@ pub struct Job<B: HostBackend> {
     pub watch: Arc<dyn Watch>,
     /// Set from outside to end the run after the next step, with a checkpoint.
     pub stop: Arc<dyn Fn() -> bool + Send + Sync>,
-    /// The step that rank 0 is at, readable from outside.
-    pub at: Arc<AtomicU64>,
+    /// Where each rank is, readable from outside; a board of no ranks keeps nothing.
+    pub board: Arc<Board>,
 }
 
 /// What a run writes, and where.
@@ -92,6 +95,8 @@ pub struct Files {
     pub trace: bool,
     /// Whether the run goes on from its last good checkpoint.
     pub resume: bool,
+    /// Where checkpoints are written.
+    pub storage: Arc<dyn Storage>,
 }
 
 impl<B: HostBackend> fmt::Debug for Job<B> {
@@ -163,6 +168,8 @@ impl<'a, B: HostBackend> Run<'a, B> {
         let hash = digest.iter().take(8).fold(0, |hash, byte| hash << 8 | u64::from(*byte));
         verify_plan(&**comm, hash, &plan)?;
         let root = comm.rank() == Rank(0);
+        let methods = (job.methods)();
+        check_policy(&*methods.policy, &job.config, comm.size().get())?;
         let clock = Clock::start();
         let spans = if job.files.as_ref().is_some_and(|f| f.trace) { TRACE_SPANS } else { 0 };
         let mut worker = Worker::new(
@@ -172,13 +179,15 @@ impl<'a, B: HostBackend> Run<'a, B> {
             job.task,
             &job.config,
             &job.plan,
-            (job.methods)(),
+            &job.board,
+            methods,
             clock,
             spans,
         )?;
         let mut place = Place { batch: job.config.batch, ..Place::default() };
         let mut best = None;
         if let Some(files) = job.files.as_ref().filter(|f| f.resume) {
+            job.board.enter(comm.rank(), 0, control::Phase::Checkpoint);
             let held = load(job, files, comm)?;
             state::restore(&mut worker, &held)?;
             place = Place::of(&held.meta);
@@ -264,6 +273,7 @@ impl<'a, B: HostBackend> Run<'a, B> {
                 total,
                 indices: drawn.indices,
                 size: self.place.batch,
+                max: epoch_len,
                 stop: (self.job.stop)(),
             };
             let began = Instant::now();
@@ -294,7 +304,6 @@ impl<'a, B: HostBackend> Run<'a, B> {
         if self.step_seconds.len() < 1 << 20 {
             self.step_seconds.push(took.as_secs_f32());
         }
-        self.job.at.store(self.place.step, Ordering::Relaxed);
         let step = self.place.step;
         if self.open.is_some() || (self.comm.rank() == Rank(0) && step.is_multiple_of(config.log_every)) {
             let event = StepDone {
@@ -303,6 +312,8 @@ impl<'a, B: HostBackend> Run<'a, B> {
                 loss: done.loss,
                 lr: done.lr,
                 batch: done.samples,
+                target: done.decision.and_then(|decision| decision.target),
+                statistics: done.measured.as_ref().map(statistics),
                 grad_norm: Some(done.grad_norm),
                 grad_norm_l1: Some(done.grad_norm_l1),
                 samples_per_second: float(done.samples) / took.as_secs_f64().max(1e-9),
@@ -318,32 +329,64 @@ impl<'a, B: HostBackend> Run<'a, B> {
             self.write(&Event::Step(event))?;
         }
         if done.skipped {
-            let message = format!("step {step}: a loss or gradient was not finite, its update was skipped");
+            let message = format!(
+                "step {step}: a loss or gradient was not finite, its update and what the batch policy makes of it were skipped"
+            );
             self.warn(step, message)?;
         }
         if let Some(decision) = done.decision {
-            if decision.batch == 0 {
-                return Err(TrainError::Decision { policy: self.worker.methods.policy.name(), step });
-            }
-            if decision.batch != self.place.batch {
-                self.place.batch = decision.batch;
-                self.write(&Event::Policy(PolicyDecided {
-                    step,
-                    policy: self.worker.methods.policy.name().to_owned(),
-                    batch: decision.batch,
-                    statistic: decision.target,
-                    reason: String::new(),
-                }))?;
-            }
+            self.follow(step, &decision)?;
         }
         let due = |every: u64| every > 0 && step.is_multiple_of(every);
-        if due(config.eval_every) || (config.eval_every == 0 && ends_epoch && self.job.files.is_some()) {
+        let evaluates = match (config.eval_every_samples, config.eval_every) {
+            (0, 0) => ends_epoch && self.job.files.is_some(),
+            (0, every) => due(every),
+            (every, _) => self.place.samples / every > (self.place.samples - done.samples) / every,
+        };
+        if evaluates {
             self.validate()?;
         }
         if due(config.checkpoint_every) && self.job.files.is_some() {
             self.save()?;
         }
         Ok(())
+    }
+
+    /// Takes the next batch to what was decided, in parts that all ranks can share evenly.
+    fn follow(&mut self, step: u64, decision: &BatchDecision) -> Result<(), TrainError> {
+        let policy = self.worker.methods.policy.name();
+        if decision.batch == 0 {
+            return Err(TrainError::Decision { policy, step });
+        }
+        if decision.batch == self.place.batch {
+            return Ok(());
+        }
+        let split = self.split(decision.batch);
+        if split.batch() == self.place.batch {
+            return Ok(());
+        }
+        self.place.batch = split.batch();
+        // tiles of other lengths ask for other buffers: those of the old ones would only stay
+        self.worker.graph.trim();
+        self.write(&Event::Policy(PolicyDecided {
+            step,
+            policy: policy.to_owned(),
+            batch: split.batch(),
+            micro_batch: split.micro,
+            accumulation: split.accumulation,
+            statistic: decision.target,
+            reason: String::new(),
+        }))
+    }
+
+    /// How a batch is shared, by what is the same for any number of ranks in the reproducible mode.
+    fn split(&self, target: u64) -> BatchSplit {
+        let limit = self.worker.methods.policy.bounds().max_batch.min(self.job.data.train.len() as u64);
+        let (parts, most_micro) = match self.job.config.reduction {
+            Reduction::Fast => (self.comm.size().get(), self.job.plan.most_micro.map(|most| most as u64)),
+            Reduction::Reproducible { shards } => (shards, None),
+        };
+        BatchSplit::towards(target, parts as u64, most_micro, limit)
     }
 
     /// Scores the validation set, once a step.
@@ -365,8 +408,11 @@ impl<'a, B: HostBackend> Run<'a, B> {
     fn score(&mut self, data: &dyn phalanx_data::Dataset, split: Split) -> Result<Score, TrainError> {
         let start = self.worker.lane.as_ref().map_or(0, Lane::now);
         let tile = self.job.plan.tile.clamp(1, 256);
+        self.enter(control::Phase::Evaluate);
         let worker = &mut self.worker;
-        let score = evaluate(&*self.comm, &mut worker.graph, &*self.job.net, &self.job.task, data, tile)?;
+        let Job { net, task, board, .. } = self.job;
+        let tick = || board.tick(self.comm.rank());
+        let score = evaluate_telling(&*self.comm, &mut worker.graph, &**net, task, data, tile, &tick)?;
         if let Some(lane) = &mut worker.lane {
             lane.record(Phase::Eval, self.place.step, start);
         }
@@ -390,6 +436,7 @@ impl<'a, B: HostBackend> Run<'a, B> {
             return Ok(());
         }
         let score = self.validate()?;
+        self.enter(control::Phase::Checkpoint);
         self.average_statistics()?;
         self.last_saved = Some(self.place.step);
         let Some(open) = &self.open else { return Ok(()) };
@@ -455,6 +502,7 @@ impl<'a, B: HostBackend> Run<'a, B> {
             true => None,
             false => Some(self.score(&*self.job.data.test, Split::Test)?),
         };
+        self.enter(control::Phase::Finish);
         let lanes = self.gather_lanes()?;
         if self.comm.rank() != Rank(0) {
             return Ok(None);
@@ -523,6 +571,10 @@ impl<'a, B: HostBackend> Run<'a, B> {
         Ok(Some(Outcome { summary, params, median_step_seconds, calm_step_seconds, arena_bytes }))
     }
 
+    fn enter(&self, phase: control::Phase) {
+        self.job.board.enter(self.comm.rank(), self.place.step, phase);
+    }
+
     /// The lanes of all ranks, on rank 0.
     fn gather_lanes(&mut self) -> Result<Vec<Lane>, TrainError> {
         let Some(lane) = &self.worker.lane else { return Ok(Vec::new()) };
@@ -552,7 +604,7 @@ impl<'a, B: HostBackend> Run<'a, B> {
 /// Opens the files of rank 0; those of a run that goes on lose what came after its checkpoint.
 fn open(files: &Files, place: &Place) -> Result<Open, TrainError> {
     let flush = Duration::from_secs(1);
-    let checkpoints = Checkpoints::new(files.paths.checkpoints(), files.keep, Arc::new(Disk));
+    let checkpoints = Checkpoints::new(files.paths.checkpoints(), files.keep, Arc::clone(&files.storage));
     checkpoints.prepare()?;
     let events = match files.resume {
         true => EventWriter::resume(&files.paths.events(), place.step, flush)?,
@@ -574,7 +626,7 @@ fn load<B: HostBackend>(
     files: &Files,
     comm: &Arc<dyn Communicator>,
 ) -> Result<Checkpoint, TrainError> {
-    let checkpoints = Checkpoints::new(files.paths.checkpoints(), files.keep, Arc::new(Disk));
+    let checkpoints = Checkpoints::new(files.paths.checkpoints(), files.keep, Arc::clone(&files.storage));
     if checkpoints.steps()?.is_empty() {
         return Err(TrainError::NoCheckpoint { dir: files.paths.checkpoints().display().to_string() });
     }
@@ -615,6 +667,43 @@ fn float(x: u64) -> f64 {
 pub fn never_stop() -> Arc<dyn Fn() -> bool + Send + Sync> {
     let never = AtomicBool::new(false);
     Arc::new(move || never.load(Ordering::Relaxed))
+}
+
+/// The statistics of a step as its event tells them.
+fn statistics(block: &ScalarBlock) -> ChunkStatistics {
+    ChunkStatistics {
+        chunks: block.chunks,
+        q: block.q,
+        variance: block.tr_s().ok(),
+        signal: block.g2().ok(),
+        noise_scale: block.b_simple().ok(),
+        coherence: block.m_coherence().ok(),
+        variance_along: block.v_ip().ok(),
+        variance_across: block.v_or().ok(),
+        coordinate_ratio: block.coordinate_ratio,
+    }
+}
+
+/// Checks that a run can take the statistics that a policy needs, and reach its batch.
+///
+/// # Errors
+/// [`TrainError::Statistics`] for what no run takes, [`TrainError::OneChunk`] where a batch is one chunk, [`TrainError::Setting`] for a
+/// greatest batch below the first.
+pub fn check_policy(policy: &dyn BatchPolicy, config: &TrainConfig, ranks: usize) -> Result<(), TrainError> {
+    let bounds = policy.bounds();
+    can_measure(policy.name(), &bounds.needs)?;
+    let chunks = match config.reduction {
+        Reduction::Fast => ranks,
+        Reduction::Reproducible { shards } => shards,
+    };
+    if bounds.needs.chunks == Chunks::Ranks && chunks < 2 {
+        return Err(TrainError::OneChunk { policy: policy.name() });
+    }
+    if bounds.max_batch < config.batch {
+        let need = format!("at least train.batch = {}", config.batch);
+        return Err(TrainError::Setting { field: "batch.max", got: bounds.max_batch, need });
+    }
+    Ok(())
 }
 
 /// Checks what can be known before any rank starts.

@@ -84,10 +84,21 @@ impl TensorBoard {
                     ("speed/exposed_comm_seconds", step.exposed_comm_seconds),
                 ];
                 self.scalars(step.step, &always)?;
-                match step.grad_norm {
-                    Some(norm) => self.scalars(step.step, &[("train/grad_norm", norm)]),
-                    None => Ok(()),
-                }
+                let statistics = step.statistics.as_ref();
+                let measured = [
+                    ("train/grad_norm", step.grad_norm),
+                    ("train/grad_norm_l1", step.grad_norm_l1),
+                    ("batch/target", step.target),
+                    ("gradient/variance", statistics.and_then(|s| s.variance)),
+                    ("gradient/signal", statistics.and_then(|s| s.signal)),
+                    ("gradient/noise_scale", statistics.and_then(|s| s.noise_scale)),
+                    ("gradient/coherence", statistics.and_then(|s| s.coherence)),
+                    ("gradient/variance_along", statistics.and_then(|s| s.variance_along)),
+                    ("gradient/variance_across", statistics.and_then(|s| s.variance_across)),
+                    ("gradient/coordinate_ratio", statistics.and_then(|s| s.coordinate_ratio)),
+                ];
+                let measured = measured.into_iter().filter_map(|(name, value)| Some((name, value?)));
+                self.scalars(step.step, &measured.collect::<Vec<_>>())
             }
             Event::Eval(eval) => {
                 let (loss, accuracy) = eval_tags(eval.split);

@@ -8,12 +8,16 @@ use crate::methods::Methods;
 use crate::plan::{Plan, Tile, losses, tiles};
 use crate::rows::RankRows;
 use crate::trace::{Clock, Lane, Phase};
+use phalanx_comm::control::{self, Board};
 use phalanx_comm::{
     Agreed, Communicator, CommunicatorExt, Region, ShardTree, TreeAccumulator, agree_max, agree_sum,
     tree_all_reduce_f64,
 };
 use phalanx_data::{BatchBuffers, Dataset, shard_range};
-use phalanx_grad::{BatchContext, ChunkSums, Chunks, GradLayout, Progress, Scratch, UpdateStep};
+use phalanx_grad::{
+    BatchContext, BatchDecision, ChunkSums, Chunks, CoordinateRule, GradLayout, Needs, Progress, ScalarBlock,
+    Scratch, StepTime, UpdateStep,
+};
 use phalanx_nn::{Graph, Mode, Net, Task};
 use phalanx_tensor::op::Moments;
 use std::ops::Range;
@@ -33,7 +37,9 @@ pub(crate) struct Done {
     pub(crate) exposed: Duration,
     pub(crate) data: Duration,
     /// The policy's word on the next batch, where it was asked.
-    pub(crate) decision: Option<phalanx_grad::BatchDecision>,
+    pub(crate) decision: Option<BatchDecision>,
+    /// The scalars of the step, where chunks were compared.
+    pub(crate) measured: Option<ScalarBlock>,
 }
 
 /// A batch of a step: which samples, which step.
@@ -48,6 +54,8 @@ pub(crate) struct Batch<'a> {
     pub(crate) indices: &'a [usize],
     /// The batch that the policy decided on; the last of an epoch may be shorter.
     pub(crate) size: u64,
+    /// The greatest batch that the data allow.
+    pub(crate) max: u64,
     /// Whether this rank asks for a stop.
     pub(crate) stop: bool,
 }
@@ -63,6 +71,7 @@ pub(crate) struct Worker<'a, B: HostBackend> {
     task: Task,
     config: &'a TrainConfig,
     plan: &'a Plan,
+    board: &'a Board,
     buckets: Buckets<B>,
     /// The flat gradient between steps.
     flat: Option<Region<f32>>,
@@ -72,6 +81,8 @@ pub(crate) struct Worker<'a, B: HostBackend> {
     rows: Vec<f32>,
     shard_sums: Vec<f64>,
     gathered: Vec<f32>,
+    /// Sums of squares of each coordinate over the chunks, where a policy asked for them.
+    squares: Option<Region<f32>>,
     scratch: Scratch,
 }
 
@@ -84,6 +95,7 @@ impl<'a, B: HostBackend> Worker<'a, B> {
         task: Task,
         config: &'a TrainConfig,
         plan: &'a Plan,
+        board: &'a Board,
         mut methods: Methods<B>,
         clock: Clock,
         trace_len: usize,
@@ -113,6 +125,7 @@ impl<'a, B: HostBackend> Worker<'a, B> {
             task,
             config,
             plan,
+            board,
             buckets,
             flat,
             accumulator,
@@ -121,6 +134,7 @@ impl<'a, B: HostBackend> Worker<'a, B> {
             rows: Vec::new(),
             shard_sums: Vec::new(),
             gathered: Vec::new(),
+            squares: None,
             scratch: Scratch::new(),
         })
     }
@@ -134,27 +148,28 @@ impl<'a, B: HostBackend> Worker<'a, B> {
     /// # Collective
     /// Every rank, with the same batch.
     pub(crate) fn step(&mut self, data: &dyn Dataset, batch: &Batch<'_>) -> Result<Done, TrainError> {
-        let before = self.comm.stats().exposed;
-        let context = self.context(batch);
+        let (before, began) = (self.comm.stats().exposed, Instant::now());
+        let scheduled = self.methods.lr
+            * self.methods.schedule.factor(Progress { samples: batch.before, total: batch.total });
+        let context = self.context(batch, scheduled);
         let needs = self.methods.policy.needs(&context);
-        if needs.chunks == Chunks::Samples || needs.projections {
-            let what =
-                if needs.projections { "projections on the mean gradient" } else { "per-sample gradients" };
-            return Err(TrainError::Statistics { policy: self.methods.policy.name(), what });
-        }
-        let measure = needs.chunks == Chunks::Ranks;
+        can_measure(self.methods.policy.name(), &needs)?;
         let mut data_time = Duration::ZERO;
         let (flat, sums, hits_and_stop, moments) = match self.tree {
-            None => self.fast(data, batch, measure, &mut data_time)?,
-            Some(tree) => self.reproducible(data, batch, measure, tree, &mut data_time)?,
+            None => self.fast(data, batch, &needs, &mut data_time)?,
+            Some(tree) => self.reproducible(data, batch, &needs, tree, &mut data_time)?,
         };
         let stop = hits_and_stop[1] > 0.0;
         let start = self.now();
-        let block = sums.zip(moments).map(|(sums, moments)| sums.block(&moments));
+        self.enter(batch.step, control::Phase::Update);
+        let mut block = sums.zip(moments).map(|(sums, moments)| sums.block(&moments));
         let finite = block.loss.is_finite() && block.nonfinite == 0 && block.n.is_finite();
-        let lr = self.methods.lr
-            * self.methods.schedule.factor(Progress { samples: batch.before, total: batch.total });
+        if let (true, Some(rule)) = (finite, needs.coordinates) {
+            block = self.coordinates(rule, &flat, block)?;
+        }
+        let mut lr = scheduled;
         if finite {
+            lr *= self.methods.policy.lr_factor(&block, &context)?;
             let grad_scale = match self.config.clip_norm {
                 Some(max) => phalanx_optim::clip_by_global_norm(block.n, max),
                 None => 1.0,
@@ -176,6 +191,11 @@ impl<'a, B: HostBackend> Worker<'a, B> {
         if !finite && self.config.on_nonfinite == OnNonFinite::Stop {
             return Err(self.culprit(data, batch)?);
         }
+        let exposed = self.comm.stats().exposed.saturating_sub(before);
+        if needs.time {
+            let time = self.step_time(batch, began.elapsed(), exposed)?;
+            self.methods.policy.timed(&time);
+        }
         let mut decision = None;
         if finite {
             decision = Some(self.methods.policy.decide(&block, &context)?);
@@ -188,22 +208,72 @@ impl<'a, B: HostBackend> Worker<'a, B> {
             grad_norm_l1: block.norm_l1,
             skipped: !finite,
             stop,
-            exposed: self.comm.stats().exposed.saturating_sub(before),
+            exposed,
             data: data_time,
             decision,
+            measured: (needs.chunks != Chunks::None && finite).then(|| block.into_inner()),
         })
     }
 
-    fn context(&self, batch: &Batch<'_>) -> BatchContext {
+    /// How long the step took where it took longest.
+    ///
+    /// # Collective
+    /// Every rank.
+    #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
+    fn step_time(
+        &self,
+        batch: &Batch<'_>,
+        took: Duration,
+        exposed: Duration,
+    ) -> Result<Agreed<StepTime>, TrainError> {
+        let parts = match self.tree {
+            None => self.comm.size().get(),
+            Some(tree) => tree.shards(),
+        };
+        let share = batch.indices.len().div_ceil(parts);
+        let passes = share.div_ceil(self.micro_of(share)) * parts.div_ceil(self.comm.size().get());
+        let own = [took.as_secs_f64(), exposed.as_secs_f64(), batch.indices.len() as f64, passes as f64];
+        Ok(agree_max(&*self.comm, &own)?.map(|t| StepTime {
+            seconds: t[0],
+            exposed: t[1],
+            samples: whole(t[2]),
+            accumulation: whole(t[3]),
+        }))
+    }
+
+    /// The ratio of the coordinates, from the sums of squares that the step left in `squares`.
+    fn coordinates(
+        &mut self,
+        rule: CoordinateRule,
+        flat: &Region<f32>,
+        block: Agreed<ScalarBlock>,
+    ) -> Result<Agreed<ScalarBlock>, TrainError> {
+        let trainable = self.plan.params.iter().filter(|(_, spec, _)| spec.trainable);
+        let tensors: Vec<Range<usize>> =
+            trainable.map(|(_, _, span)| span.offset..span.offset + span.len).collect();
+        let ratio = match &self.squares {
+            Some(squares) => rule.ratio(squares, flat, block.samples, block.chunks, &tensors),
+            None => f64::INFINITY,
+        };
+        // all ranks have it already; agreeing on it is the proof
+        let ratio = agree_max(&*self.comm, &[ratio])?;
+        Ok(block.zip(ratio).map(|(block, ratio)| block.with_coordinate_ratio(ratio[0])))
+    }
+
+    fn context(&self, batch: &Batch<'_>, lr: f64) -> BatchContext {
         BatchContext {
             step: batch.step,
             samples: batch.before,
             total: batch.total,
             batch: batch.size,
-            max_batch: u64::MAX,
+            max_batch: batch.max,
             ranks: self.comm.size().get() as u64,
-            lr: self.methods.lr,
+            lr,
         }
+    }
+
+    fn enter(&self, step: u64, phase: control::Phase) {
+        self.board.enter(self.comm.rank(), step, phase);
     }
 
     fn now(&self) -> u64 {
@@ -216,9 +286,14 @@ impl<'a, B: HostBackend> Worker<'a, B> {
         }
     }
 
+    /// Samples of a micro-batch of a share.
+    fn micro_of(&self, share: usize) -> usize {
+        self.config.micro_of(share).min(self.plan.most_micro.unwrap_or(usize::MAX)).max(1)
+    }
+
     /// The tiles of a share of `len` samples: micro-batches, each cut into tiles.
     fn cut(&self, len: usize) -> impl Iterator<Item = Range<usize>> + Clone + use<B> {
-        let micro = self.config.micro_of(len).max(1);
+        let micro = self.micro_of(len);
         let tile = self.plan.tile;
         tiles(len, micro).flat_map(move |micro| {
             tiles(micro.len(), tile).map(move |t| t.start + micro.start..t.end + micro.start)
@@ -234,10 +309,12 @@ impl<'a, B: HostBackend> Worker<'a, B> {
         data_time: &mut Duration,
     ) -> Result<(f64, usize), TrainError> {
         let (began, start) = (Instant::now(), self.now());
+        self.enter(batch.step, control::Phase::Data);
         data.fill(&batch.indices[tile.clone()], &mut self.data);
         *data_time += began.elapsed();
         self.record(Phase::Data, batch.step, start);
         let start = self.now();
+        self.enter(batch.step, control::Phase::Forward);
         self.graph.reset(Mode::Train, batch.step, tile.start as u64);
         let held = Tile {
             features: self.data.features(),
@@ -253,6 +330,7 @@ impl<'a, B: HostBackend> Worker<'a, B> {
             lane.record(Phase::Forward, batch.step, start);
         }
         let start = self.now();
+        self.enter(batch.step, control::Phase::Backward);
         let labels = batch.indices.len() * self.task.labels_per_sample();
         #[expect(clippy::cast_precision_loss, reason = "batches are far below 2^52")]
         let seed = 1.0 / labels as f64;
@@ -289,6 +367,7 @@ impl<'a, B: HostBackend> Worker<'a, B> {
             hits += h;
         }
         let start = self.now();
+        self.enter(batch.step, control::Phase::Reduce);
         let flat = self.buckets.finish(batch.step, self.lane.as_mut())?;
         self.record(Phase::Wait, batch.step, start);
         Ok((flat, loss, hits))
@@ -323,19 +402,32 @@ impl<'a, B: HostBackend> Worker<'a, B> {
         &mut self,
         data: &dyn Dataset,
         batch: &Batch<'_>,
-        measure: bool,
+        needs: &Needs,
         data_time: &mut Duration,
     ) -> Result<(Region<f32>, Agreed<ChunkSums>, Agreed2, Agreed<Moments>), TrainError> {
         let (rank, size) = (self.comm.rank().index(), self.comm.size().get());
         let range = shard_range(batch.indices.len(), rank, size);
         let flat = self.take_flat()?;
         let mean = self.methods.over_ranks.is_mean();
-        let launch = if mean { Launch::Reduce } else { Launch::Hold };
+        let (measure, squares) = (needs.chunks == Chunks::Ranks, needs.coordinates.is_some());
+        // squares are of this rank's own gradient, which the overlapped reduction overwrites
+        let launch = if mean && !squares { Launch::Reduce } else { Launch::Hold };
         let (mut flat, loss, hits) =
             self.gradient(data, batch, &range, flat, (launch, measure), data_time)?;
         let start = self.now();
+        if squares {
+            let mut sums = match self.squares.take() {
+                Some(sums) => sums,
+                None => self.comm.alloc(flat.len())?,
+            };
+            squares_into(&flat, batch.indices.len(), range.len(), &mut sums);
+            self.comm.all_reduce_sum(&mut sums)?;
+            self.squares = Some(sums);
+        }
         if !mean {
             self.aggregate(batch, &range, &mut flat)?;
+        } else if launch == Launch::Hold {
+            self.comm.all_reduce_sum(&mut flat)?;
         }
         let local = measure.then(|| self.buckets.local());
         // Each rank looks at its part of the reduced gradient, in blocks as `moments` sums them.
@@ -387,11 +479,13 @@ impl<'a, B: HostBackend> Worker<'a, B> {
         &mut self,
         data: &dyn Dataset,
         batch: &Batch<'_>,
-        measure: bool,
+        needs: &Needs,
         tree: ShardTree,
         data_time: &mut Duration,
     ) -> Result<(Region<f32>, Agreed<ChunkSums>, Agreed2, Agreed<Moments>), TrainError> {
         let shards = tree.shards_of(self.comm.rank(), self.comm.size());
+        let measure = needs.chunks == Chunks::Ranks;
+        let mut squares = needs.coordinates.map(|_| TreeAccumulator::new(tree, shards.clone()));
         let mut accumulator = match self.accumulator.take() {
             Some(accumulator) => accumulator,
             None => TreeAccumulator::new(tree, shards.clone()),
@@ -413,6 +507,14 @@ impl<'a, B: HostBackend> Worker<'a, B> {
             own.extend(Self::chunk(batch, range.len(), loss, local).pack());
             #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
             own.push(hits as f64);
+            if let Some(squares) = &mut squares {
+                let mut sums = match squares.spare() {
+                    Some(sums) => sums,
+                    None => self.comm.alloc(leaf.len())?,
+                };
+                squares_into(&leaf, batch.indices.len(), range.len(), &mut sums);
+                squares.push(sums);
+            }
             accumulator.push(leaf);
         }
         let start = self.now();
@@ -423,6 +525,10 @@ impl<'a, B: HostBackend> Worker<'a, B> {
             None => self.comm.alloc(self.plan.params.grad_len())?,
         };
         nodes.for_each(|(_, spare)| accumulator.recycle(spare));
+        if let Some(mut squares) = squares {
+            let sums = self.comm.start_tree_reduce(tree, squares.finish())?.wait()?;
+            self.squares = sums.into_iter().next().map(|(_, sums)| sums);
+        }
         let sums = tree_all_reduce_f64(&*self.comm, tree, &own, ChunkSums::LEN + 1)?;
         let m = self.graph.backend().moments(&flat);
         #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
@@ -470,11 +576,33 @@ type Agreed2 = [f64; 2];
 const BLOCK: usize = 4096;
 const PACKED: usize = ChunkSums::LEN + 5;
 
+fn unpack_moments(packed: &[f64]) -> Moments {
+    Moments { sum_sq: packed[0], sum_abs: packed[1], nonfinite: whole(packed[2]) }
+}
+
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
     reason = "a count that was summed as a float"
 )]
-fn unpack_moments(packed: &[f64]) -> Moments {
-    Moments { sum_sq: packed[0], sum_abs: packed[1], nonfinite: packed[2] as u64 }
+fn whole(packed: f64) -> u64 {
+    packed as u64
+}
+
+/// `m g^2` of each coordinate, from `m / batch` times the mean gradient `g` of a chunk of `m` samples.
+#[expect(clippy::cast_precision_loss, reason = "batches are far below 2^52")]
+#[expect(clippy::cast_possible_truncation, reason = "gradients are in single precision")]
+fn squares_into(part: &[f32], batch: usize, samples: usize, sums: &mut [f32]) {
+    let scale = if samples == 0 { 0.0 } else { (batch as f64 / samples as f64 * batch as f64) as f32 };
+    sums.iter_mut().zip(part).for_each(|(sum, part)| *sum = part * part * scale);
+}
+
+/// Refuses statistics that the loop does not take.
+pub(crate) fn can_measure(policy: &'static str, needs: &Needs) -> Result<(), TrainError> {
+    let refused = |what| Err(TrainError::Statistics { policy, what });
+    match needs {
+        Needs { projections: true, .. } => refused("projections on the mean gradient"),
+        Needs { chunks: Chunks::Samples, .. } => refused("per-sample gradients"),
+        _ => Ok(()),
+    }
 }

@@ -15,6 +15,8 @@
 //! | [`robust`] | rules over ranks that bear hostile ones, attacks on them |
 //! | [`train`] | the one loop, checkpoints, what a run leaves |
 //!
+//! With the feature `mpi` there is also `mpi`, ranks as processes under `mpirun` or `srun`.
+//!
 //! The program `phalanx`, which trains from run files, is the crate `phalanx-launch` above this one.
 //!
 //! ```
@@ -34,6 +36,8 @@ pub mod prelude;
 
 pub use phalanx_batch as batch;
 pub use phalanx_comm as comm;
+#[cfg(feature = "mpi")]
+pub use phalanx_comm_mpi as mpi;
 pub use phalanx_data as data;
 pub use phalanx_grad as grad;
 pub use phalanx_nn as nn;

@@ -3,3 +3,4 @@
 mod equality;
 mod failures;
 mod methods;
+mod policies;

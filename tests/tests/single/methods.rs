@@ -78,7 +78,7 @@ impl BatchPolicy for Growing {
     }
 
     fn needs(&self, _context: &BatchContext) -> Needs {
-        Needs { chunks: Chunks::Ranks, projections: false }
+        Needs::of(Chunks::Ranks)
     }
 
     fn decide(

@@ -4,36 +4,37 @@
 //! All functions here follow the addresses in a [`View`], which exists only where all ranks have posted the same call
 //! and none has taken its parts back. Each says which elements it touches; they are disjoint between ranks.
 
+use super::fused::{self, Addresses};
 use super::post::View;
 use super::region::Region;
-use super::simd;
 use super::slot::Part;
-use crate::arithmetic::BLOCK;
 use crate::call::{OpKind, ReduceOp};
 use crate::element::Element;
 use crate::error::CommError;
 use crate::tree::{NodeId, ShardTree};
 use std::ops::Range;
 
-/// The coordinates that `rank` of `size` works on: whole cache lines, as even as they come.
-pub(crate) fn share(rank: usize, size: usize, len: usize, element_bytes: usize) -> Range<usize> {
-    let per_line = (64 / element_bytes).max(1);
-    let lines = len.div_ceil(per_line);
-    let cut = |rank: usize| (lines * rank / size * per_line).min(len);
-    cut(rank)..cut(rank + 1)
+/// One of the parts of each rank.
+struct PartsOf<'a>(&'a View<'a>);
+
+impl<T> Addresses<T> for PartsOf<'_> {
+    fn count(&self) -> usize {
+        self.0.size()
+    }
+
+    fn start(&self, rank: usize) -> *mut T {
+        self.0.parts(rank)[0].start.cast()
+    }
 }
 
-/// Consecutive pieces of `range`, small enough for the first-level cache.
-fn blocks(range: Range<usize>) -> impl Iterator<Item = Range<usize>> {
-    let end = range.end;
-    range.step_by(BLOCK).map(move |start| start..(start + BLOCK).min(end))
-}
+impl Addresses<f32> for [(NodeId, Part)] {
+    fn count(&self) -> usize {
+        self.len()
+    }
 
-/// # Safety
-/// `part` holds at least `range.end` elements of `T`; nobody else touches `range` of them while the slice lives.
-unsafe fn slice_mut<'a, T>(part: Part, range: Range<usize>) -> &'a mut [T] {
-    // SAFETY: the contract is that of `from_raw_parts_mut`
-    unsafe { std::slice::from_raw_parts_mut(part.start.cast::<T>().add(range.start), range.len()) }
+    fn start(&self, node: usize) -> *mut f32 {
+        self[node].1.start.cast()
+    }
 }
 
 /// # Safety
@@ -48,27 +49,8 @@ unsafe fn slice<'a, T>(part: Part, range: Range<usize>) -> &'a [T] {
 /// # Safety
 /// Part 0 of each rank is its buffer of `len` elements of `T`. Touches `share(me, ..)` of each.
 pub(super) unsafe fn all_reduce<T: Element>(view: &View<'_>, me: usize, len: usize, op: ReduceOp) {
-    let mine = share(me, view.size(), len, size_of::<T>());
-    // SAFETY: `mine` is within `len`, and no other rank's share; each rank's buffer is its own
-    let part = |rank: usize, range| unsafe { slice_mut::<T>(view.parts(rank)[0], range) };
-    match view.size() {
-        1 => {}
-        2 => simd::pair(part(0, mine.clone()), part(1, mine), op),
-        4 => simd::quad([0, 1, 2, 3].map(|rank| part(rank, mine.clone())), op),
-        size => {
-            let mut acc = [T::Acc::default(); BLOCK];
-            for block in blocks(mine) {
-                let acc = &mut acc[..block.len()];
-                T::load(acc, part(0, block.clone()));
-                for rank in 1..size {
-                    T::fold(acc, part(rank, block.clone()), op);
-                }
-                for rank in 0..size {
-                    T::store(part(rank, block.clone()), acc);
-                }
-            }
-        }
-    }
+    // SAFETY: each rank's buffer is its own, and has `len` elements; nobody else has this share
+    unsafe { fused::all_reduce::<T>(&PartsOf(view), fused::share(me, view.size(), len, size_of::<T>()), op) };
 }
 
 /// Reduces the segment of this rank into `recv`.
@@ -81,18 +63,10 @@ pub(super) unsafe fn reduce_scatter<T: Element>(
     recv: &mut [T],
     op: ReduceOp,
 ) {
-    let mut acc = [T::Acc::default(); BLOCK];
-    for block in blocks(0..recv.len()) {
-        let acc = &mut acc[..block.len()];
-        let sent = offset + block.start..offset + block.end;
-        // SAFETY: within the send buffers (contract), which nobody writes during this collective
-        let part = |rank: usize| unsafe { slice::<T>(view.parts(rank)[0], sent.clone()) };
-        T::load(acc, part(0));
-        for rank in 1..view.size() {
-            T::fold(acc, part(rank), op);
-        }
-        T::store(&mut recv[block], acc);
-    }
+    let sent = offset..offset + recv.len();
+    // SAFETY: within the send buffers (contract), which nobody writes during this collective
+    let part = |rank: usize| unsafe { slice::<T>(view.parts(rank)[0], sent.clone()) };
+    fused::fold_ranks(recv, view.size(), part, op);
 }
 
 /// Copies every rank's contribution into `recv`, in rank order.
@@ -187,32 +161,7 @@ pub(super) unsafe fn tree_reduce(
     }
     tree.merges(scratch.nodes.iter().map(|(id, _)| *id), &mut scratch.merges);
 
-    let mine = share(me, view.size(), len, size_of::<f32>());
-    // SAFETY: `mine` is within `len` and no other rank's share; each node is another region
-    let part = |node: usize, range| unsafe { slice_mut::<f32>(scratch.nodes[node].1, range) };
-    for block in blocks(mine) {
-        for &(left, right) in &scratch.merges {
-            simd::add_assign(part(left, block.clone()), part(right, block.clone()));
-        }
-        for &first in &scratch.firsts[1..] {
-            part(first, block.clone()).copy_from_slice(part(0, block.clone()));
-        }
-    }
-}
-
-#[cfg(all(test, not(loom)))]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn shares_are_disjoint_whole_lines_that_cover_everything() {
-        for (size, len, bytes) in [(1, 5, 4), (2, 100, 4), (3, 0, 8), (3, 33, 8), (7, 1000, 2), (5, 3, 4)] {
-            let shares: Vec<_> = (0..size).map(|rank| share(rank, size, len, bytes)).collect();
-            assert_eq!((shares[0].start, shares[size - 1].end), (0, len));
-            for pair in shares.windows(2) {
-                assert_eq!(pair[0].end, pair[1].start);
-                assert!(pair[0].end == len || pair[0].end * bytes % 64 == 0, "{shares:?}");
-            }
-        }
-    }
+    let mine = fused::share(me, view.size(), len, size_of::<f32>());
+    // SAFETY: each node is another region of `len` floats; nobody else has this share
+    unsafe { fused::tree_reduce(&scratch.nodes[..], &scratch.merges, &scratch.firsts, mine) };
 }

@@ -5,7 +5,6 @@ use crate::communicator::Communicator;
 use crate::error::CommError;
 use crate::flight::OpRecord;
 use crate::rank::{Rank, WorldSize};
-use std::any::Any;
 use std::error::Error;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -131,18 +130,16 @@ fn run_rank<R, E: Error + 'static>(
         Err(payload) => {
             let during = comm.flight().pop();
             let rank = comm.lane.world_rank();
-            comm.lane.fail(CommError::Panicked { rank, message: message(&*payload), during });
+            comm.lane.fail(CommError::Panicked {
+                rank,
+                message: CommError::panic_message(&*payload),
+                during,
+            });
             Outcome::Panicked
         }
     };
     comm.leave();
     outcome
-}
-
-fn message(payload: &(dyn Any + Send)) -> Arc<str> {
-    let text =
-        payload.downcast_ref::<&str>().copied().or(payload.downcast_ref::<String>().map(String::as_str));
-    text.unwrap_or("a value that is no text").into()
 }
 
 /// Why a world ended: the first failure, and what the ranks were doing.
@@ -176,17 +173,22 @@ impl<E> WorldError<E> {
     fn new<R>(failure: CommError, mut outcomes: Vec<Option<Outcome<R, E>>>, comms: &[ThreadComm]) -> Self {
         let unfinished = (0..outcomes.len()).filter(|&i| outcomes[i].is_none()).map(Rank).collect();
         let flights = comms.iter().map(Communicator::flight).collect();
-        // a rank that ended with an error of its own either told so or was seen to leave
-        let culprit = match &failure {
-            CommError::Aborted { by: rank, .. } | CommError::Left { rank, .. } => Some(*rank),
-            _ => None,
-        };
-        let own = culprit.and_then(|rank| Some((rank, outcomes.get_mut(rank.index())?.take()?)));
+        let own = failure.culprit().and_then(|rank| Some((rank, outcomes.get_mut(rank.index())?.take()?)));
         let failure = match own {
             Some((rank, Outcome::Failed(error))) => RankFailure::Failed { rank, error },
             _ => RankFailure::Comm(failure),
         };
         Self { failure: Box::new(failure), unfinished, flights }
+    }
+
+    /// What a rank in a process of its own knows of a failure: `error` is what it ended with itself, `flight` are its
+    /// last collectives.
+    pub fn on_rank(rank: Rank, failure: CommError, error: Option<E>, flight: Vec<OpRecord>) -> Self {
+        let failure = match error {
+            Some(error) if failure.culprit() == Some(rank) => RankFailure::Failed { rank, error },
+            _ => RankFailure::Comm(failure),
+        };
+        Self { failure: Box::new(failure), unfinished: Vec::new(), flights: vec![flight] }
     }
 
     /// What failed first.

@@ -30,6 +30,8 @@ pub struct ScalarBlock {
     pub norm_l1: f64,
     /// Inner products of the chunks with the mean gradient, where they were measured.
     pub projections: Option<Projections>,
+    /// The variance of a coordinate over its squared mean, one number for all coordinates, where it was measured.
+    pub coordinate_ratio: Option<f64>,
     /// Samples of the batch, `B`.
     pub samples: u64,
     /// Chunks with samples, `C`.
@@ -96,6 +98,7 @@ impl ScalarBlock {
             n: gram.sum_norm_sq(&weights_n),
             norm_l1: f64::NAN,
             projections: Some(projections),
+            coordinate_ratio: None,
             samples,
             chunks,
             loss,
@@ -107,6 +110,12 @@ impl ScalarBlock {
     #[must_use]
     pub fn with_projections(self, projections: Projections) -> Self {
         ScalarBlock { projections: Some(projections), ..self }
+    }
+
+    /// The same block with a measured ratio of the coordinates: see [`CoordinateRule::ratio`](crate::CoordinateRule::ratio).
+    #[must_use]
+    pub fn with_coordinate_ratio(self, ratio: f64) -> Self {
+        ScalarBlock { coordinate_ratio: Some(ratio), ..self }
     }
 
     /// That every number is finite and a variance exists: the number of chunks less one.

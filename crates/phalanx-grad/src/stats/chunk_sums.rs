@@ -94,6 +94,7 @@ impl ChunkSums {
             n: mean.sum_sq,
             norm_l1: mean.sum_abs,
             projections: None,
+            coordinate_ratio: None,
             samples: self.samples,
             chunks: self.chunks,
             loss: self.loss_sum / self.samples as f64,

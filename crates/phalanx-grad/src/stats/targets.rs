@@ -22,7 +22,8 @@ impl ScalarBlock {
     /// ```
     /// use phalanx_grad::ScalarBlock;
     /// let block = ScalarBlock {
-    ///     q: 26.0, n: 3.5, norm_l1: 3.0, projections: None, samples: 4, chunks: 4, loss: 0.5, nonfinite: 0,
+    ///     q: 26.0, n: 3.5, norm_l1: 3.0, projections: None, coordinate_ratio: None,
+    ///     samples: 4, chunks: 4, loss: 0.5, nonfinite: 0,
     /// };
     /// assert_eq!(block.norm_target(0.5)?.ceil(), 5.0);
     /// # Ok::<(), phalanx_grad::GradError>(())
@@ -68,5 +69,16 @@ impl ScalarBlock {
     /// As above.
     pub fn augmented_target(&self, theta: f64, nu: f64) -> Result<f64, GradError> {
         Ok(self.inner_product_target(theta)?.max(self.orthogonality_target(nu)?))
+    }
+
+    /// Coordinate-wise norm test: the measured ratio of variance to squared mean over `eta^2`.
+    ///
+    /// # Errors
+    /// As above, and [`GradError::NoCoordinates`].
+    pub fn coordinate_target(&self, eta: f64) -> Result<f64, GradError> {
+        let name = "coordinate_target";
+        self.degrees(name)?;
+        let ratio = self.coordinate_ratio.ok_or(GradError::NoCoordinates { statistic: name })?;
+        Ok(ratio / (eta * eta))
     }
 }

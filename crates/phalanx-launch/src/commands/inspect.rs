@@ -6,8 +6,10 @@ use std::path::Path;
 use phalanx_train::rundir::RunPaths;
 use phalanx_train::{Failure, NamedTensor, Summary, Values, model_file};
 
-use super::{open_run, write_rows};
-use crate::engine;
+use super::{Context, open_run, write_rows};
+use crate::cli::InspectArgs;
+use crate::engine::{self, CurvatureOptions};
+use crate::runfile::RawRun;
 
 pub(super) fn inspect(path: &Path, out: &mut dyn Write) -> anyhow::Result<()> {
     if !path.is_dir() {
@@ -30,6 +32,37 @@ pub(super) fn inspect(path: &Path, out: &mut dyn Write) -> anyhow::Result<()> {
         write_tensors(&paths.model(), out)?;
     }
     Ok(())
+}
+
+/// The ends of the Hessian's spectrum, and the rates that follow.
+pub(super) fn curvature(args: &InspectArgs, context: &mut Context<'_>) -> anyhow::Result<()> {
+    let paths = open_run(&args.path)?;
+    let run = RawRun::read(&paths.run_file())?.resolve(context.registered)?;
+    let options = CurvatureOptions { which: args.checkpoint, samples: args.samples, steps: args.steps };
+    let found = engine::curvature(&run, &paths, options, args.hardware.into())?;
+    let spectrum = &found.spectrum;
+    let value = |i: usize| format!("{:.4e} within {:.0e}", spectrum.values[i], spectrum.residuals[i]);
+    let count = spectrum.values.len();
+    let largest: Vec<String> = (0..count).rev().take(5).map(value).collect();
+    let mut rows = vec![
+        ("checkpoint", found.step.to_string()),
+        ("loss over", format!("{} training samples", found.samples)),
+        ("largest", largest.join(", ")),
+        ("smallest", (0..count.min(1)).map(value).collect()),
+    ];
+    rows.extend(spectrum.learning_rate().map(|lr| {
+        let edge = 2.0 * lr;
+        (
+            "gradient descent",
+            format!("lr {lr:.3e}, unstable from {edge:.3e}; the run's is {:.3e}", run.optimizer.lr),
+        )
+    }));
+    rows.extend(
+        spectrum
+            .heavy_ball()
+            .map(|(lr, momentum)| ("heavy ball", format!("lr {lr:.3e}, momentum {momentum:.4}"))),
+    );
+    Ok(write_rows(context.out, &rows)?)
 }
 
 /// In one sentence, from what the run left.

@@ -7,46 +7,92 @@ use anyhow::Context as _;
 use phalanx_train::rundir::{Existing, RunDir, RunPaths};
 
 use super::{Context, open_run, read_changed};
-use crate::cli::TrainArgs;
+use crate::cli::{FaultArgs, TrainArgs};
 use crate::engine::{self, PlanReport, TrainOptions};
 use crate::exit::Exit;
 use crate::runfile::{Bytes, RawRun, Registered, Run, differences};
 use crate::stop::StopRequest;
 use crate::usage::UsageError;
-use crate::{datasets, environment, launcher, ui};
+use crate::world::World;
+use crate::{datasets, environment, ui};
 
 /// Where runs are placed unless told otherwise.
 const RUNS: &str = "runs";
 
 pub(super) fn train(args: &TrainArgs, context: &mut Context<'_>) -> anyhow::Result<Exit> {
-    launcher::refuse(&environment::lookup)?;
+    let world = World::join(&args.place, &environment::lookup)?;
+    world.conduct(context, |world, context| train_in(world, args, context))
+}
+
+/// A run whose files have their place.
+struct Ready {
+    run: Run,
+    prepared: engine::Prepared,
+    paths: RunPaths,
+    /// Held by rank 0 while it trains.
+    dir: Option<RunDir>,
+    is_resumed: bool,
+}
+
+fn train_in(world: &World, args: &TrainArgs, context: &mut Context<'_>) -> anyhow::Result<Exit> {
+    // what fails on one rank ends all of them
+    let Some(ready) = world.together(|| ready(world, args, context))? else {
+        return Ok(Exit::Done);
+    };
+    let Ready { run, prepared, paths, dir, is_resumed } = ready;
+    let stop = StopRequest::on_signals().context("listening for signals")?;
+    let options = TrainOptions { is_resumed, stop };
+    let trained = engine::train(&run, prepared, &paths, &options, world, context.ui);
+    // the directory is free for another run when training is over
+    drop(dir);
+    context.ui.finished();
+    let Some(summary) = trained? else {
+        return Ok(Exit::Done);
+    };
+    if !context.is_quiet {
+        context.out.write_all(ui::summary(&summary, paths.root()).as_bytes())?;
+    }
+    Ok(if summary.stopped { Exit::Stopped } else { Exit::Done })
+}
+
+/// All that comes before the first step; `None` for a dry run, which ends here.
+fn ready(world: &World, args: &TrainArgs, context: &mut Context<'_>) -> anyhow::Result<Option<Ready>> {
+    world.check_ranks(args.ranks)?;
     let earlier = earlier_run(args, context.registered)?;
-    let run = match &earlier {
+    let mut run = match &earlier {
         Some(paths) => resumed(paths, args, context)?,
         None => read(args)?.resolve(context.registered)?,
     };
+    run.train.ranks = world.ranks().unwrap_or(run.train.ranks);
     // data that are not there must not leave a run directory behind
     datasets::locate(&run.data.source)?;
+    for note in run.notes() {
+        context.ui.note(&note);
+    }
     if args.dry_run {
-        context.out.write_all(run.to_toml().as_bytes())?;
-        let plan = engine::plan(&run, args.hardware.into())?;
-        write_plan(&plan, context.out)?;
-        return Ok(Exit::Done);
+        if world.is_root() {
+            context.out.write_all(run.to_toml().as_bytes())?;
+            write_plan(&engine::plan(&run, args.hardware.into())?, context.out)?;
+        }
+        return Ok(None);
     }
     let prepared = engine::prepare(&run, args.hardware.into())?;
-    let dir = match &earlier {
-        Some(paths) => RunDir::at(paths.root(), Existing::Resume)?,
-        None => place(args, &run)?,
+    // a rank that cannot start must not leave a run directory behind either
+    world.meet()?;
+    let dir = match (world.is_root(), &earlier) {
+        (false, _) => None,
+        (true, Some(paths)) => Some(RunDir::at(paths.root(), Existing::Resume)?),
+        (true, None) => Some(place(args, &run)?),
     };
-    let stop = StopRequest::on_signals().context("listening for signals")?;
-    let options = TrainOptions { is_resumed: earlier.is_some(), stop };
-    let trained = engine::train(&run, prepared, &dir, &options, context.ui);
-    context.ui.finished();
-    let summary = trained?;
-    if !context.is_quiet {
-        context.out.write_all(ui::summary(&summary, dir.paths().root()).as_bytes())?;
-    }
-    Ok(if summary.stopped { Exit::Stopped } else { Exit::Done })
+    let root = world.share_path(dir.as_ref().map(|dir| dir.paths().root()))?;
+    Ok(Some(Ready { run, prepared, paths: RunPaths::new(&root), dir, is_resumed: earlier.is_some() }))
+}
+
+/// As [`train`], with a fault that the run file does not have.
+pub(super) fn train_with_fault(args: &FaultArgs, context: &mut Context<'_>) -> anyhow::Result<Exit> {
+    let mut train_args = args.train.clone();
+    train_args.changes.set.push(format!("faults.inject=[\"{}\"]", args.fault));
+    train(&train_args, context)
 }
 
 /// The run file of the arguments, with their changes.

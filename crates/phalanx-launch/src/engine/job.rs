@@ -1,28 +1,31 @@
 //! From a run file to a job of the training loop.
 
+use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use phalanx_batch::PolicyConfig;
+use phalanx_comm::control::Board;
 use phalanx_comm::{Options, RankFailure, WorldError, WorldSize, run_ranks};
 use phalanx_data::{Splits, shard_range};
 use phalanx_grad::Mean;
 use phalanx_nn::models::{ConfigValue, ModelConfig};
 use phalanx_nn::{AnyNet, Net, ParamBuilder, Registry, Task};
 use phalanx_optim::{
-    AdaGradConfig, AdaGradNormConfig, AdamWConfig, Constant, Cosine, LinearDecay, OptimizerConfig,
+    AdaGradConfig, AdaGradNormConfig, AdamWConfig, Constant, Cosine, LinearDecay, OptimizerConfig, Refined,
     ScheduleConfig, SgdConfig,
 };
 use phalanx_tensor::{Cpu, CpuLevel};
 use phalanx_train::{
     Files, Job, Limit, Methods, OnNonFinite, Outcome, Plan, Reduction, TrainConfig, TrainError, Watch, check,
-    never_stop, run_rank, task_of,
+    check_policy, never_stop, run_rank, task_of,
 };
 
+use super::policy::{self, Policy};
 use super::{Hardware, open_data};
 use crate::exit::{Exit, WithExit};
-use crate::runfile::{self, BatchPolicy, Model, Rule, Run, Shape, Stop};
+use crate::runfile::{self, Model, Rule, Run, Shape, Stop};
+use crate::schedule_file;
+use crate::world::World;
 
 /// What a run works on.
 pub(super) struct Parts {
@@ -31,6 +34,7 @@ pub(super) struct Parts {
     pub(super) net: Arc<dyn AnyNet>,
     pub(super) config: TrainConfig,
     pub(super) plan: Plan,
+    pub(super) policy: Policy,
 }
 
 /// Opens the data, builds the model and plans a step: all that can fail before a rank starts.
@@ -45,16 +49,20 @@ pub(super) fn parts(run: &Run, hardware: Hardware) -> anyhow::Result<Parts> {
     let params = builder.finish();
     let config = config(run);
     check(&config, &data, run.train.ranks).map_err(bad_input)?;
-    let batch = run.train.batch.min(data.train.len());
+    // what a rank will build is built once here, so that a run that cannot be leaves nothing behind
+    schedule(run)?;
+    let policy = policy::policy(run, data.train.len());
+    check_policy(&*policy.build().map_err(bad_input)?, &config, run.train.ranks).map_err(bad_input)?;
+    let batch = policy.most_samples(run, data.train.len()).map_err(bad_input)?;
     let share = match config.reduction {
         Reduction::Fast => shard_range(batch, 0, run.train.ranks).len(),
         Reduction::Reproducible { shards } => shard_range(batch, 0, shards).len(),
     };
     let plan = Plan::new(&*net, &params, &task, &config, share).map_err(bad_input)?;
-    Ok(Parts { data, task, net, config, plan })
+    Ok(Parts { data, task, net, config, plan, policy })
 }
 
-fn bad_input(error: impl std::error::Error + Send + Sync + 'static) -> WithExit {
+pub(super) fn bad_input(error: impl std::error::Error + Send + Sync + 'static) -> WithExit {
     WithExit::new(Exit::BadInput, error.into())
 }
 
@@ -131,6 +139,7 @@ fn config(run: &Run) -> TrainConfig {
         },
         clip_norm: run.optimizer.clip_norm,
         eval_every: train.eval_every_steps,
+        eval_every_samples: train.eval_every_samples,
         log_every: train.log_every_steps.max(1),
         checkpoint_every: run.checkpoint.every_steps,
         drop_last: train.drop_last,
@@ -156,27 +165,34 @@ fn optimizer(run: &Run) -> OptimizerConfig {
     }
 }
 
-fn schedule(run: &Run) -> ScheduleConfig {
+fn schedule(run: &Run) -> anyhow::Result<ScheduleConfig> {
     let warmup_samples = run.schedule.warmup_samples;
-    match run.schedule.shape {
+    Ok(match run.schedule.shape {
         Shape::Constant {} => ScheduleConfig::Constant(Constant { warmup_samples }),
+        Shape::Refined { ref path } => {
+            let points =
+                schedule_file::read(Path::new(path)).map_err(|error| WithExit::new(Exit::BadInput, error))?;
+            ScheduleConfig::Refined(Refined::new(points, warmup_samples).map_err(bad_input)?)
+        }
         Shape::Linear { final_factor } => {
             ScheduleConfig::Linear(LinearDecay { warmup_samples, final_factor })
         }
         Shape::Cosine { final_factor } => ScheduleConfig::Cosine(Cosine { warmup_samples, final_factor }),
-    }
+    })
 }
 
 /// Makes the methods that the run file names, checked once here so that making them cannot fail later.
-fn methods(run: &Run) -> anyhow::Result<impl Fn() -> Methods<Cpu<f32>> + Send + Sync + 'static> {
-    let (optimizer, schedule) = (optimizer(run), schedule(run));
+fn methods(
+    run: &Run,
+    policy: Policy,
+) -> anyhow::Result<impl Fn() -> Methods<Cpu<f32>> + Send + Sync + 'static> {
+    let (optimizer, schedule) = (optimizer(run), schedule(run)?);
     optimizer.build::<Cpu<f32>>().map_err(bad_input)?;
     schedule.build().map_err(bad_input)?;
-    let policy = match run.batch {
-        BatchPolicy::Constant {} => PolicyConfig::from_name("constant").map_err(bad_input)?,
-    };
+    policy.build().map_err(bad_input)?;
     Ok(move || {
-        let (Ok(over_time), Ok(schedule)) = (optimizer.build(), schedule.build()) else {
+        let (Ok(over_time), Ok(schedule), Ok(policy)) = (optimizer.build(), schedule.build(), policy.build())
+        else {
             unreachable!("the same configuration was built before")
         };
         Methods {
@@ -186,20 +202,21 @@ fn methods(run: &Run) -> anyhow::Result<impl Fn() -> Methods<Cpu<f32>> + Send + 
             over_time,
             lr: optimizer.lr(),
             schedule,
-            policy: policy.build(),
+            policy,
         }
     })
 }
 
-/// Runs on all ranks and returns what rank 0 has to say.
+/// Runs on all ranks, or on this one of them, and returns what rank 0 has to say, on rank 0.
 pub(super) fn launch(
     run: &Run,
     parts: Parts,
     files: Option<Files>,
     watch: Arc<dyn Watch>,
     stop: Option<Arc<dyn Fn() -> bool + Send + Sync>>,
-    at: Arc<AtomicU64>,
-) -> anyhow::Result<Result<Outcome, WorldError<TrainError>>> {
+    board: Arc<Board>,
+    world: &World,
+) -> anyhow::Result<Result<Option<Outcome>, WorldError<TrainError>>> {
     let net: Arc<dyn Net<Cpu<f32>>> = parts.net;
     let (model, _) = model(&run.model);
     let job = Arc::new(Job {
@@ -210,22 +227,27 @@ pub(super) fn launch(
         task: parts.task,
         plan: parts.plan,
         data: parts.data,
-        methods: Box::new(methods(run)?),
+        methods: Box::new(methods(run, parts.policy)?),
         backend: Cpu::<f32>::new(),
         files,
         watch,
         stop: stop.unwrap_or_else(never_stop),
-        at,
+        board,
     });
-    let options =
-        Options { timeout: Duration::from_secs_f64(run.train.timeout_seconds), ..Options::default() };
-    let outcomes = run_ranks(WorldSize(run.train.ranks), &options, move |comm| run_rank(&job, &comm));
-    Ok(outcomes.map(|outcomes| {
-        let Some(outcome) = outcomes.into_iter().flatten().next() else {
-            unreachable!("rank 0 always has an outcome")
-        };
-        outcome
-    }))
+    let timeout = Duration::from_secs_f64(run.train.timeout_seconds);
+    match world {
+        World::Threads => {
+            let options = Options { timeout, ..Options::default() };
+            let ranks = WorldSize(run.train.ranks);
+            let outcomes = run_ranks(ranks, &options, move |comm| run_rank(&job, &comm));
+            Ok(outcomes.map(|outcomes| outcomes.into_iter().flatten().next()))
+        }
+        #[cfg(feature = "mpi")]
+        World::Mpi { mpi, .. } => {
+            mpi.set_timeout(timeout);
+            Ok(mpi.run(|comm| run_rank(&job, &comm)))
+        }
+    }
 }
 
 /// The rank that failed, and the exit code for it.
@@ -240,11 +262,17 @@ pub(super) fn blame(error: &WorldError<TrainError>) -> (Option<u64>, Exit) {
         RankFailure::Comm(CommError::Panicked { rank, .. } | CommError::Left { rank, .. }) => {
             (Some(rank.index() as u64), Exit::RankLost)
         }
+        RankFailure::Comm(CommError::Aborted { by, .. }) => (Some(by.index() as u64), Exit::Failed),
         RankFailure::Comm(CommError::Timeout { missing, .. }) => {
             (missing.first().map(|m| m.rank.index() as u64), Exit::RankLost)
         }
         _ => (None, Exit::Failed),
     }
+}
+
+/// The collective that a rank was in or had left last.
+pub(super) fn operation(error: &WorldError<TrainError>, rank: usize) -> Option<String> {
+    error.flights().get(rank)?.last().map(ToString::to_string)
 }
 
 /// The error as it is told: a number that is not finite names its rank itself, whichever rank reported it first.

@@ -98,33 +98,44 @@ impl Chart {
 pub(super) fn charts(runs: &[Run]) -> Vec<Chart> {
     let chart = Chart::new;
     let positive = |value: f64| (value > 0.0).then_some(value);
-    let mut charts = vec![
-        Chart { log: Log::ForWideSpans, ..chart("Training loss") }
-            .steps(runs, Style::Noisy, |step| Some(step.loss)),
-        Chart { log: Log::ForWideSpans, ..chart("Validation and test loss") }
-            .evals(runs, |loss, _| Some(loss)),
-        Chart { unit: Unit::Share, ..chart("Validation and test accuracy") }
-            .evals(runs, |_, accuracy| accuracy),
-        Chart { log: Log::Offered, from_zero: true, ..chart("Learning rate") }.steps(
-            runs,
-            Style::Line,
-            |step| Some(step.lr),
-        ),
-        Chart { from_zero: true, ..chart("Global batch, in samples") }
-            .steps(runs, Style::Stairs, |step| Some(step.batch as f64)),
-        Chart { log: Log::ForWideSpans, from_zero: true, ..chart("Gradient norm, before clipping") }.steps(
-            runs,
-            Style::Noisy,
-            |step| step.grad_norm,
-        ),
-        Chart { from_zero: true, ..chart("Samples a second, all ranks together") }.steps(
-            runs,
-            Style::Noisy,
-            |step| positive(step.samples_per_second),
-        ),
-        Chart { from_zero: true, unit: Unit::Milliseconds, ..chart("Exposed communication a step, in ms") }
+    let mut charts =
+        vec![
+            Chart { log: Log::ForWideSpans, ..chart("Training loss") }
+                .steps(runs, Style::Noisy, |step| Some(step.loss)),
+            Chart { log: Log::ForWideSpans, ..chart("Validation and test loss") }
+                .evals(runs, |loss, _| Some(loss)),
+            Chart { unit: Unit::Share, ..chart("Validation and test accuracy") }
+                .evals(runs, |_, accuracy| accuracy),
+            Chart { log: Log::Offered, from_zero: true, ..chart("Learning rate") }.steps(
+                runs,
+                Style::Line,
+                |step| Some(step.lr),
+            ),
+            Chart { from_zero: true, ..chart("Global batch, in samples") }.steps(
+                runs,
+                Style::Stairs,
+                |step| Some(step.batch as f64),
+            ),
+            Chart { log: Log::ForWideSpans, from_zero: true, ..chart("What the batch policy steers by") }
+                .steps(runs, Style::Noisy, |step| step.target),
+            Chart { log: Log::ForWideSpans, from_zero: true, ..chart("Gradient noise scale, in samples") }
+                .steps(runs, Style::Noisy, |step| step.statistics?.noise_scale),
+            Chart { log: Log::ForWideSpans, from_zero: true, ..chart("Variance of a sample's gradient") }
+                .steps(runs, Style::Noisy, |step| step.statistics?.variance),
+            Chart { log: Log::ForWideSpans, from_zero: true, ..chart("Gradient norm, before clipping") }
+                .steps(runs, Style::Noisy, |step| step.grad_norm),
+            Chart { from_zero: true, ..chart("Samples a second, all ranks together") }.steps(
+                runs,
+                Style::Noisy,
+                |step| positive(step.samples_per_second),
+            ),
+            Chart {
+                from_zero: true,
+                unit: Unit::Milliseconds,
+                ..chart("Exposed communication a step, in ms")
+            }
             .steps(runs, Style::Noisy, |step| positive(1e3 * step.exposed_comm_seconds)),
-    ];
+        ];
     charts.retain(|chart| !chart.curves.is_empty());
     charts
 }

@@ -1,7 +1,7 @@
 //! Text into HTML: whatever a run is named, the page stays the page.
 
 /// `text` for the inside of an element or of a quoted attribute.
-pub(super) fn escape(text: &str) -> String {
+pub(crate) fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for char in text.chars() {
         match char {

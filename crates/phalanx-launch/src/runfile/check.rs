@@ -3,7 +3,9 @@
 use super::error::{Fault, Problem};
 use super::raw::RawRun;
 use super::run::Parts;
-use super::sections::{Model, Optimizer, Reduction, Rule, Source, Stop, Train};
+use super::sections::{
+    Batch, BatchPolicy, Model, Optimizer, Reduction, Rule, Shape, Source, Statistic, Stop, Train,
+};
 
 /// Reports each pair of values that does not fit, as far as they could be read.
 pub(super) fn check(raw: &RawRun, parts: &Parts, problems: &mut Vec<Problem>) {
@@ -25,12 +27,42 @@ pub(super) fn check(raw: &RawRun, parts: &Parts, problems: &mut Vec<Problem>) {
     if let (Some(model), Some(data)) = (&parts.model, &parts.data) {
         check_data_fits(model, &data.source, &mut report);
     }
+    if let (Some(batch), Some(train)) = (&parts.batch, &parts.train) {
+        check_batch(batch, train, &mut report);
+    }
+    if let (Some(schedule), Some(Train { stop: Stop::Steps(_), .. }), Some(batch)) =
+        (&parts.schedule, &parts.train, &parts.batch)
+        && !matches!(schedule.shape, Shape::Constant {})
+        && !matches!(batch.policy, BatchPolicy::Constant {})
+    {
+        report("train.steps", Fault::EndUnknown { schedule: schedule.shape.kind().to_owned() });
+    }
     if let (Some(schedule), Some(Train { stop: Stop::Samples(samples), .. })) =
         (&parts.schedule, &parts.train)
         && schedule.warmup_samples > *samples
     {
         let fault = Fault::WarmupPastEnd { warmup: schedule.warmup_samples, samples: *samples };
         report("schedule.warmup_samples", fault);
+    }
+}
+
+fn check_batch(batch: &Batch, train: &Train, report: &mut impl FnMut(&str, Fault)) {
+    if let Some(max) = batch.policy.max().filter(|max| *max < train.batch) {
+        report("batch.max", Fault::MaxUnderBatch { max, batch: train.batch });
+    }
+    if let (Some(max), Some(min)) = (batch.policy.max(), batch.policy.min())
+        && max < min
+    {
+        report("batch.min", Fault::MinOverMax { min, max });
+    }
+    let is_one_chunk = match train.reduction {
+        Reduction::Fast => train.ranks == 1,
+        Reduction::Reproducible => train.shards == 1,
+    };
+    if batch.statistic() == Some(Statistic::Ranks) && is_one_chunk {
+        let by_samples = batch.policy.statistic().is_some();
+        let key = if by_samples { "batch.statistic" } else { "batch.lr_scaling" };
+        report(key, Fault::OneChunk { by_samples });
     }
 }
 

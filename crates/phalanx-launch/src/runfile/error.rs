@@ -159,6 +159,41 @@ pub enum Fault {
         /// The ranks.
         ranks: usize,
     },
+    /// A greatest batch below the first.
+    #[error("got {max} samples, need at least train.batch ({batch}), with which the run begins")]
+    MaxUnderBatch {
+        /// The greatest batch.
+        max: usize,
+        /// The first.
+        batch: usize,
+    },
+    /// A smallest batch above the greatest.
+    #[error("got {min} samples, need at most batch.max ({max})")]
+    MinOverMax {
+        /// The smallest batch.
+        min: usize,
+        /// The greatest.
+        max: usize,
+    },
+    /// A variance over ranks where there is one.
+    #[error(
+        "a variance needs 2 gradients and a batch has one: need train.ranks of at least 2, or train.reduction = \
+         \"reproducible\" with train.shards of at least 2{}",
+        if *by_samples { ", or batch.statistic = \"samples\"" } else { "" }
+    )]
+    OneChunk {
+        /// Whether samples could be compared instead.
+        by_samples: bool,
+    },
+    /// A schedule over samples whose number nobody knows.
+    #[error(
+        "the batch changes, so that schedule.kind = \"{schedule}\" cannot know the end: need train.samples or train.epochs, or \
+         schedule.kind = \"constant\""
+    )]
+    EndUnknown {
+        /// The schedule.
+        schedule: String,
+    },
     /// Heads that do not divide the width.
     #[error("got {heads} heads, need a divisor of model.width ({width})")]
     HeadsDoNotDivide {

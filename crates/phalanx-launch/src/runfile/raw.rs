@@ -12,6 +12,7 @@ use toml::Value as Toml;
 use toml::de::{DeTable, DeValue};
 
 use super::error::{At, Fault, Problem, RunFileError};
+use super::sections::optimizer_of;
 
 /// A run file as typed, with what `--set` put over it.
 #[derive(Debug, Clone)]
@@ -117,6 +118,25 @@ impl RawRun {
         }
         self.assignments.push(Assignment { path: path.to_owned(), text: shown });
         Ok(())
+    }
+
+    /// The same, with the optimizer that `batch.policy` brings along where none is named. It counts as written where the
+    /// policy is.
+    pub(super) fn with_implied_optimizer(&self) -> Self {
+        let mut raw = self.clone();
+        let Some(Entry { node: Node::Table(batch), .. }) = self.root.get("batch") else { return raw };
+        let Some(Entry { node: Node::Leaf(Toml::String(policy)), value, .. }) = batch.get("policy") else {
+            return raw;
+        };
+        let names_one = match self.root.get("optimizer") {
+            Some(Entry { node: Node::Table(optimizer), .. }) => optimizer.contains_key("kind"),
+            Some(_) => true,
+            None => false,
+        };
+        if let (false, Some(kind)) = (names_one, optimizer_of(policy)) {
+            put(&mut raw.root, &["optimizer", "kind"], Toml::String(kind.to_owned()), value);
+        }
+        raw
     }
 
     /// The name that errors give the file.

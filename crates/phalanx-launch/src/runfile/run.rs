@@ -10,7 +10,8 @@ use super::range::Range;
 use super::raw::RawRun;
 use super::reader::Reader;
 use super::sections::{
-    Aggregation, BatchPolicy, Checkpoint, Data, Model, Optimizer, Output, Schedule, Source, Stop, Train,
+    Aggregation, Batch, BatchPolicy, Checkpoint, Data, Faults, Model, Optimizer, Output, Schedule, Source,
+    Stop, Train,
 };
 
 /// Kinds that a program adds to those of the library, by name.
@@ -55,15 +56,16 @@ macro_rules! run {
             /// # Errors
             /// A [`RunFileError`] that lists every problem of the file.
             pub fn resolve(&self, registered: &Registered) -> Result<Run, RunFileError> {
+                let raw = &self.with_implied_optimizer();
                 let all = keys();
                 let sections: Vec<&'static str> = SECTIONS.iter().map(|(name, _)| *name).collect();
                 let mut problems = Vec::new();
                 let models = &registered.models;
                 let parts = Parts {
-                    head: Reader::new(self, "", models, &mut problems).read_all(&all, &sections),
-                    $( $section: Reader::new(self, stringify!($section), models, &mut problems).read_all(&all, &[]), )*
+                    head: Reader::new(raw, "", models, &mut problems).read_all(&all, &sections),
+                    $( $section: Reader::new(raw, stringify!($section), models, &mut problems).read_all(&all, &[]), )*
                 };
-                check::check(self, &parts, &mut problems);
+                check::check(raw, &parts, &mut problems);
                 match parts.whole() {
                     Some(run) if problems.is_empty() => Ok(run),
                     _ => Err(RunFileError::new(self.file(), problems)),
@@ -127,13 +129,15 @@ run! {
     /// The learning rate over the run.
     schedule: Schedule,
     /// How the batch size follows the run.
-    batch: BatchPolicy,
+    batch: Batch,
     /// How the ranks' gradients become one.
     aggregation: Aggregation,
     /// What is kept to go on from.
     checkpoint: Checkpoint,
     /// What is written for other tools.
     output: Output,
+    /// What is made to go wrong.
+    faults: Faults,
 }
 
 keys! {
@@ -165,6 +169,17 @@ impl Run {
         Some(context.unwrap_or(of_model))
     }
 
+    /// What is worth saying about the run before it begins.
+    #[must_use]
+    pub fn notes(&self) -> Vec<String> {
+        let policy = self.batch.policy.kind();
+        let (kept, brought) = (self.optimizer.rule.kind(), self.batch.policy.optimizer());
+        let kept = brought.filter(|brought| *brought != kept).map(|brought| {
+            format!("optimizer.kind = \"{kept}\" is kept; batch.policy = \"{policy}\" by itself would set \"{brought}\"")
+        });
+        kept.into_iter().collect()
+    }
+
     /// Samples that a rank takes between two additions to its gradient, with `ranks` ranks and a
     /// global batch of `batch`: `train.micro_batch`, or its share of the batch, rounded up.
     #[must_use]
@@ -180,12 +195,13 @@ impl Run {
     /// the end is counted in steps and the batch may change.
     #[must_use]
     pub fn total_samples(&self, epoch: u64) -> Option<u64> {
-        match (self.train.stop, &self.batch) {
+        match (self.train.stop, &self.batch.policy) {
             (Stop::Epochs(epochs), _) => Some(epochs.saturating_mul(epoch)),
             (Stop::Samples(samples), _) => Some(samples),
             (Stop::Steps(steps), BatchPolicy::Constant {}) => {
                 Some(steps.saturating_mul(u64::try_from(self.train.batch).unwrap_or(u64::MAX)))
             }
+            (Stop::Steps(_), _) => None,
         }
     }
 }

@@ -88,6 +88,7 @@ mod tests {
             accuracy: None,
             samples_per_second: 25.0,
             batch: 25,
+            target: None,
         };
         bar.progress(&now);
         assert_eq!(bar.bar.position(), PARTS / 4);

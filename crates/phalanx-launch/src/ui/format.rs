@@ -9,7 +9,8 @@ pub(super) fn progress(now: &Progress) -> String {
     let mut parts = vec![format!("loss {:.4}", now.loss)];
     parts.extend(now.accuracy.map(accuracy));
     parts.push(format!("{} samples/s", thousands(now.samples_per_second)));
-    parts.push(format!("batch {}", now.batch));
+    let target = now.target.map(|target| format!(" target {}", thousands(target))).unwrap_or_default();
+    parts.push(format!("batch {}{target}", now.batch));
     parts.extend(now.left().map(|left| format!("left {}", time(left))));
     parts.join("  ")
 }
@@ -59,7 +60,10 @@ mod tests {
             accuracy: Some(0.912),
             samples_per_second: 12_345.6,
             batch: 64,
+            target: None,
         };
+        let grown = Progress { target: Some(1840.7), ..now };
+        assert!(progress(&grown).contains("  batch 64 target 1.8 k  "), "{}", progress(&grown));
         assert_eq!(
             progress(&now),
             "loss 0.3121  accuracy 91.20 %  12.3 k samples/s  batch 64  left 1 min 21 s"

@@ -90,6 +90,7 @@ mod tests {
             accuracy: None,
             samples_per_second: 10.0,
             batch: 10,
+            target: None,
         }
     }
 

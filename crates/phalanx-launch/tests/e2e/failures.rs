@@ -58,6 +58,47 @@ fn more_than_can_be_shared_is_refused() {
 }
 
 #[test]
+fn a_disk_that_is_full_ends_the_run_and_the_last_checkpoint_is_whole() {
+    let dir = Dir::new(SMALL);
+    let whole = dir.model("whole", &[]);
+    let run = ["fault", "full-disk rank 0 at step 20 in checkpoint", "run.toml", "--run-dir", "run"];
+    dir.run(&run).failed(1, &["no storage space"]);
+    let failure = Failure::read(&dir.files("run").failure()).expect("a failure");
+    assert_eq!(
+        (failure.rank, failure.step, failure.phase.as_str()),
+        (Some(0), 20, "checkpoint"),
+        "{failure:?}"
+    );
+    let flight = dir.files("run").logs().join("flight-rank-0.txt");
+    assert!(std::fs::read_to_string(flight).expect("a flight record").contains("all_reduce"));
+    dir.run(&["train", "--resume", "run", "--set", "faults.inject=[]"]).done();
+    assert!(dir.trained("run") == whole, "the same model as without the fault");
+}
+
+#[test]
+fn a_process_that_is_killed_goes_on_from_its_checkpoint() {
+    let dir = Dir::new(SMALL);
+    let whole = dir.model("whole", &[]);
+    for (fault, run) in
+        [("kill rank 1 at step 25 in backward", "a"), ("kill rank 0 at step 30 in checkpoint", "b")]
+    {
+        let ended = dir.run(&["fault", fault, "run.toml", "--run-dir", run]);
+        assert_eq!(ended.code, None, "by a signal: {ended:?}");
+        dir.run(&["train", "--resume", run, "--set", "faults.inject=[]"]).done();
+        assert!(dir.trained(run) == whole, "{fault}: the same model as without it");
+    }
+}
+
+#[test]
+fn a_fault_that_is_none_is_refused() {
+    let dir = Dir::new(SMALL);
+    dir.run(&["fault", "melt rank 0 at step 1", "run.toml"])
+        .failed(2, &["melt rank 0", "KIND rank N at step N"]);
+    dir.train("run", &["--set", "faults.inject=['stop rank 1']"])
+        .failed(2, &["faults.inject", "stop rank 1"]);
+}
+
+#[test]
 fn a_place_that_cannot_be_written_is_named() {
     let dir = Dir::new(SMALL);
     // below a file there can be no directory, whoever asks

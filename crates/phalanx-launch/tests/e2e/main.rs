@@ -1,8 +1,11 @@
 //! Whole runs of the built program: what it trains, what it leaves, how it fails, and how it goes on.
 
+mod adaptive;
 mod artefacts;
 mod bits;
+mod cluster;
 mod failures;
+mod launch;
 mod program;
 mod resume;
 mod torch;

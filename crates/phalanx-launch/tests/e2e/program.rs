@@ -53,7 +53,9 @@ impl Dir {
     pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_phalanx"));
         command.args(args).current_dir(self.0.path()).stdin(Stdio::null());
-        for name in ["PHALANX_DATA", "RUST_LOG", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_NTASKS"] {
+        for name in
+            ["PHALANX_DATA", "RUST_LOG", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_NTASKS", "SLURM_JOB_ID"]
+        {
             command.env_remove(name);
         }
         command

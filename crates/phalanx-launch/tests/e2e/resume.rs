@@ -32,11 +32,10 @@ fn last_checkpoint(dir: &Dir, run: &str) -> Option<u64> {
 }
 
 /// Kills a run again and again, each time a little after a new checkpoint, and lets it end at last.
-fn killed_again_and_again(reduction: &str) {
-    let set = format!("train.reduction={reduction}");
-    let dir = Dir::new(&SMALL.replace("steps = 60", "steps = 400"));
-    let need = dir.model("whole", &["--set", &set]);
-    let mut args = vec!["train", "run.toml", "--run-dir", "killed", "--set", &set];
+fn killed_again_and_again(run_file: &str) {
+    let dir = Dir::new(run_file);
+    let need = dir.model("whole", &[]);
+    let mut args = vec!["train", "run.toml", "--run-dir", "killed"];
     let mut last = 0;
     for delay in [0, 7, 23] {
         let mut child =
@@ -45,22 +44,36 @@ fn killed_again_and_again(reduction: &str) {
         sleep(Duration::from_millis(delay));
         child.kill().expect("a signal");
         let status = child.wait().expect("an end");
-        assert_eq!(status.code(), None, "killed in the middle, at step {last} of 400");
+        assert_eq!(status.code(), None, "killed in the middle, at step {last}");
         args = vec!["train", "--resume", "killed"];
     }
     dir.run(&args).done();
     assert_eq!(dir.summary("killed").resumes, 3);
     assert!(dir.trained("killed") == need, "the models differ");
+    assert_eq!(dir.summary("killed").final_batch, dir.summary("whole").final_batch);
+}
+
+/// [`SMALL`], longer.
+fn long(reduction: &str) -> String {
+    SMALL.replace("steps = 60", &format!("steps = 400\nreduction = \"{reduction}\""))
 }
 
 #[test]
 fn a_killed_fast_run_goes_on_to_the_same_bits() {
-    killed_again_and_again("fast");
+    killed_again_and_again(&long("fast"));
 }
 
 #[test]
 fn a_killed_reproducible_run_goes_on_to_the_same_bits() {
-    killed_again_and_again("reproducible");
+    killed_again_and_again(&long("reproducible"));
+}
+
+/// The policy's running means and the batch are as they were.
+#[test]
+fn a_killed_run_with_a_growing_batch_goes_on_to_the_same_bits() {
+    let policy = "[batch]\npolicy = \"norm-test\"\nstatistic = \"ranks\"\neta = 0.2\nema = 0.9\ngrowth = 1.1\nmax = 300\n";
+    let samples = long("fast").replace("steps = 400", "samples = 60000");
+    killed_again_and_again(&format!("{samples}{policy}"));
 }
 
 #[test]

@@ -3,8 +3,8 @@
 use crate::NnError;
 use crate::graph::Mode;
 use crate::params::{Init, ParamBuilder, ParamId};
-use crate::var::Var;
-use phalanx_tensor::{Backend, Float, MAX_DIMS};
+use crate::var::{ConvOptions, Var};
+use phalanx_tensor::{Backend, Float};
 
 /// Layer normalisation over the last dim, with gain and bias.
 #[derive(Clone, Copy, Debug)]
@@ -103,20 +103,22 @@ impl BatchNorm2d {
     }
 
     /// Applies the layer by its running statistics, which stay: what [`BatchNorm2d::forward`] does in [`Mode::Eval`],
-    /// here for a layer that is kept fixed in training.
+    /// here for a layer that is kept fixed in training. Samples do not see each other in it.
     ///
     /// # Errors
     /// Those of [`Var::sub`].
     pub fn forward_frozen<'g, B: Backend>(&self, x: Var<'g, B>) -> Result<Var<'g, B>, NnError> {
-        let graph = x.graph();
-        let cells = x.shape().rank().saturating_sub(2);
+        let (graph, s) = (x.graph(), x.shape());
         let channels = graph.params().spec(self.weight).shape.len();
-        let mut dims = [1; MAX_DIMS];
-        dims[0] = channels;
-        let column = |v: Var<'g, B>| v.reshape(&dims[..=cells]);
+        let column = |v: Var<'g, B>| v.reshape([channels, 1, 1]);
         let rstd = graph.param(self.variance).add_scalar(self.eps)?.rsqrt()?;
-        let centred = x.sub(column(graph.param(self.mean))?)?;
-        centred.mul(column(rstd.mul(graph.param(self.weight))?)?)?.add(column(graph.param(self.bias))?)
+        // Gain and bias are a convolution of one tap a channel, which tells what each sample adds to their gradients.
+        let cells = s.product(2.min(s.rank())..s.rank());
+        let planes = x.reshape([s.len() / (channels * cells).max(1), channels, cells, 1])?;
+        let normed = planes.sub(column(graph.param(self.mean))?)?.mul(column(rstd)?)?;
+        let gain = graph.param(self.weight).reshape([channels, 1, 1, 1])?;
+        let each = ConvOptions { groups: channels, ..ConvOptions::default() };
+        normed.conv2d(gain, Some(graph.param(self.bias)), each)?.reshape(s)
     }
 }
 

@@ -9,4 +9,5 @@ mod losses;
 mod models;
 mod observer;
 mod reference;
+mod samples;
 mod support;

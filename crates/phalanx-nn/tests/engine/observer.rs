@@ -46,6 +46,10 @@ impl ParamObserver<C> for Notes<'_> {
                 assert_eq!((x.len(), dy.len(), stats.len()), (rows * d, rows * d, per_row * rows));
                 format!("norm {}{}: {rows} x {d}", name(gain), with(bias))
             }
+            Parameterised::Offset { param, at, dy, rows, len } => {
+                assert_eq!(dy.len(), rows * len);
+                format!("offset {}: {rows} x {len} from {at}", name(param))
+            }
             other => panic!("{other:?} has no line in this test"),
         };
         self.lines.push(line);
@@ -121,6 +125,7 @@ fn each_operator_is_reported_in_the_order_of_the_backward_pass() {
         gpt.extend([linear(&name("down"), 512), linear(&name("up"), 128), norm(&name("norm2"))]);
         gpt.extend([linear(&name("proj"), 128), linear(&name("qkv"), 128), norm(&name("norm1"))]);
     }
+    gpt.push("offset pos.weight: 2 x 16384 from 0".to_owned());
     gpt.push("embedding tok.weight: 256 x 128".to_owned());
     assert_eq!(lines("gpt"), gpt);
 }

@@ -1,4 +1,4 @@
-//! Noise.
+//! Normal noise in place of the gradient.
 
 use super::{Attack, Scene, check};
 use phalanx_grad::GradError;

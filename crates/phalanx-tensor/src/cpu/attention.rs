@@ -1,6 +1,8 @@
 //! Softmax rows, and causal attention a head at a time: scores of one head stay in cache and are never kept.
 
 use super::Cpu;
+use super::matmul::transpose;
+use super::rows;
 use super::scratch::Scratch;
 use super::simd::simd;
 use crate::Float;
@@ -39,16 +41,17 @@ impl<T: Float> AttentionOps for Cpu<T> {
         let width = spec.width();
         assert!(qkv.len() == batch * time * 3 * width && y.len() == batch * time * width, "attention");
         assert_eq!(lse.len(), batch * heads * time, "attention");
-        let mut scores = Scratch::take(ROWS * time);
-        let scores = scores.get();
+        let mut scratch = Scratch::take((ROWS + head_dim) * time);
+        let (scores, keys) = scratch.get().split_at_mut(ROWS * time);
         for b in 0..batch {
             for h in 0..heads {
                 let head = Head { spec, at: b * time * 3 * width + h * head_dim };
                 let lse = &mut lse[(b * heads + h) * time..][..time];
+                head.transposed(1, qkv, keys);
                 for i in (0..time).step_by(ROWS) {
                     let rows = ROWS.min(time - i);
                     let seen = i + rows;
-                    self.matmul(&head.scores(i, rows, seen), qkv, qkv, Write::Set, scores);
+                    self.matmul(&head.scores(i, rows, seen), qkv, keys, Write::Set, scores);
                     causal_softmax(head.scale(), i, seen, &mut scores[..rows * seen], &mut lse[i..i + rows]);
                     let spec = MatmulSpec {
                         batch: 1,
@@ -82,16 +85,20 @@ impl<T: Float> AttentionOps for Cpu<T> {
         if write == Write::Set {
             dqkv.fill(T::ZERO);
         }
-        let mut scratch = Scratch::take(2 * ROWS * time);
-        let (weights, dscores) = scratch.get().split_at_mut(ROWS * time);
+        let mut scratch = Scratch::take((2 * ROWS + 2 * head_dim) * time);
+        let (scores, transposed) = scratch.get().split_at_mut(2 * ROWS * time);
+        let (weights, dscores) = scores.split_at_mut(ROWS * time);
+        let (keys, values) = transposed.split_at_mut(head_dim * time);
         for b in 0..batch {
             for h in 0..heads {
                 let head = Head { spec, at: b * time * 3 * width + h * head_dim };
+                head.transposed(1, qkv, keys);
+                head.transposed(2, qkv, values);
                 for i in (0..time).step_by(ROWS) {
                     let rows = ROWS.min(time - i);
                     let seen = i + rows;
                     let out = head.output(b, h, i);
-                    self.matmul(&head.scores(i, rows, seen), qkv, qkv, Write::Set, weights);
+                    self.matmul(&head.scores(i, rows, seen), qkv, keys, Write::Set, weights);
                     let lse = &lse[(b * heads + h) * time + i..][..rows];
                     rebuild_weights(head.scale(), i, seen, &mut weights[..rows * seen], lse);
                     // dV += P^T dY
@@ -112,10 +119,10 @@ impl<T: Float> AttentionOps for Cpu<T> {
                         n: seen,
                         k: head_dim,
                         a: out,
-                        b: head.part(2, 0).t(),
+                        b: Mat::dense(head_dim, time),
                         c: Mat::dense(rows, seen),
                     };
-                    self.matmul(&dp, dy, qkv, Write::Set, dscores);
+                    self.matmul(&dp, dy, values, Write::Set, dscores);
                     for r in 0..rows {
                         let at = out.offset + r * out.rows;
                         let along = dot(&dy[at..at + head_dim], &y[at..at + head_dim]);
@@ -168,6 +175,12 @@ impl Head<'_> {
         Mat { offset: self.at + which * width + i * 3 * width, rows: 3 * width, cols: 1, batch: 0 }
     }
 
+    /// Copies keys or values with positions as columns.
+    fn transposed<T: Float>(&self, which: usize, qkv: &[T], to: &mut [T]) {
+        let part = self.part(which, 0);
+        transpose(self.spec.time, self.spec.head_dim, &qkv[part.offset..], part.rows, to);
+    }
+
     fn output(&self, b: usize, h: usize, i: usize) -> Mat {
         let width = self.spec.width();
         Mat {
@@ -178,7 +191,7 @@ impl Head<'_> {
         }
     }
 
-    /// Products of queries `i..i + rows` with the keys up to the last of them.
+    /// Products of queries `i..i + rows` with the transposed keys up to the last of them.
     fn scores(&self, i: usize, rows: usize, seen: usize) -> MatmulSpec {
         MatmulSpec {
             batch: 1,
@@ -186,54 +199,17 @@ impl Head<'_> {
             n: seen,
             k: self.spec.head_dim,
             a: self.part(0, i),
-            b: self.part(1, 0).t(),
+            b: Mat::dense(self.spec.head_dim, self.spec.time),
             c: Mat::dense(rows, seen),
         }
     }
-}
-
-#[inline(always)]
-fn lanes_sum<T: Float>(mut lanes: [T; 16]) -> T {
-    let mut width = 8;
-    while width > 0 {
-        for i in 0..width {
-            let upper = lanes[i + width];
-            lanes[i] += upper;
-        }
-        width /= 2;
-    }
-    lanes[0]
-}
-
-#[inline(always)]
-fn row_max<T: Float>(x: &[T]) -> T {
-    let mut lanes = [x[0]; 16];
-    for chunk in x.chunks(16) {
-        for (lane, v) in lanes.iter_mut().zip(chunk) {
-            *lane = if *v > *lane { *v } else { *lane };
-        }
-    }
-    lanes.into_iter().fold(x[0], T::max_keeping_nan)
-}
-
-/// `y = e^(scale x - shift)`, and the sum.
-#[inline(always)]
-fn exp_sum<T: Float>(scale: T, shift: T, x: &mut [T]) -> T {
-    let mut lanes = [T::ZERO; 16];
-    for chunk in x.chunks_mut(16) {
-        for (lane, v) in lanes.iter_mut().zip(chunk) {
-            *v = (scale * *v - shift).exp();
-            *lane += *v;
-        }
-    }
-    lanes_sum(lanes)
 }
 
 simd! {
     fn softmax<T: Float>(d: usize, x: &[T], y: &mut [T]) {
         for (x, y) in x.chunks_exact(d).zip(y.chunks_exact_mut(d)) {
             y.copy_from_slice(x);
-            let sum = exp_sum(T::ONE, row_max(x), y);
+            let sum = rows::exp_sum(T::ONE, rows::max(x), y);
             let scale = T::ONE / sum;
             for y in y.iter_mut() {
                 *y *= scale;
@@ -242,18 +218,29 @@ simd! {
     }
 }
 
+/// `x = e^(scale x - shift)` for the first `seen` elements and 0 for the rest; returns the part in which any is not 0,
+/// made of whole vectors where the row is.
+#[inline(always)]
+fn exp_seen<T: Float>(scale: T, shift: T, seen: usize, row: &mut [T]) -> &mut [T] {
+    let end = seen.next_multiple_of(16).min(row.len());
+    for x in &mut row[..end] {
+        *x = (scale * *x - shift).exp();
+    }
+    row[seen..].fill(T::ZERO);
+    &mut row[..end]
+}
+
 simd! {
     /// Softmax of rows that see one position more from row to row; what they do not see becomes 0.
     fn causal_softmax<T: Float>(scale: T, first: usize, seen: usize, scores: &mut [T], lse: &mut [T]) {
         for (r, (row, lse)) in scores.chunks_exact_mut(seen).zip(lse).enumerate() {
-            let (row, hidden) = row.split_at_mut(first + r + 1);
-            let shift = scale * row_max(row);
-            let sum = exp_sum(scale, shift, row);
+            let shift = scale * rows::max(&row[..first + r + 1]);
+            let row = exp_seen(scale, shift, first + r + 1, row);
+            let sum = rows::sum(row);
             let inverse = T::ONE / sum;
             for x in row.iter_mut() {
                 *x *= inverse;
             }
-            hidden.fill(T::ZERO);
             *lse = shift + sum.ln();
         }
     }
@@ -262,11 +249,7 @@ simd! {
 simd! {
     fn rebuild_weights<T: Float>(scale: T, first: usize, seen: usize, scores: &mut [T], lse: &[T]) {
         for (r, (row, lse)) in scores.chunks_exact_mut(seen).zip(lse).enumerate() {
-            let (row, hidden) = row.split_at_mut(first + r + 1);
-            for x in row.iter_mut() {
-                *x = (scale * *x - *lse).exp();
-            }
-            hidden.fill(T::ZERO);
+            exp_seen(scale, *lse, first + r + 1, row);
         }
     }
 }
@@ -281,26 +264,14 @@ simd! {
 
 simd! {
     fn dot<T: Float>(x: &[T], y: &[T]) -> T {
-        let mut lanes = [T::ZERO; 16];
-        for (x, y) in x.chunks(16).zip(y.chunks(16)) {
-            for (lane, (x, y)) in lanes.iter_mut().zip(x.iter().zip(y)) {
-                *lane += *x * *y;
-            }
-        }
-        lanes_sum(lanes)
+        rows::sum_of([x, y], |[x, y]| x * y)
     }
 }
 
 simd! {
     fn softmax_grad<T: Float>(d: usize, y: &[T], dy: &[T], write: Write, dx: &mut [T]) {
         for ((y, dy), dx) in y.chunks_exact(d).zip(dy.chunks_exact(d)).zip(dx.chunks_exact_mut(d)) {
-            let mut lanes = [T::ZERO; 16];
-            for (y, dy) in y.chunks(16).zip(dy.chunks(16)) {
-                for (lane, (y, dy)) in lanes.iter_mut().zip(y.iter().zip(dy)) {
-                    *lane += *y * *dy;
-                }
-            }
-            let along = lanes_sum(lanes);
+            let along = rows::sum_of([y, dy], |[y, dy]| y * dy);
             for ((y, dy), dx) in y.iter().zip(dy).zip(dx) {
                 let v = *y * (*dy - along);
                 *dx = if write == Write::Add { *dx + v } else { v };
@@ -312,13 +283,7 @@ simd! {
 simd! {
     fn log_softmax_grad<T: Float>(d: usize, y: &[T], dy: &[T], write: Write, dx: &mut [T]) {
         for ((y, dy), dx) in y.chunks_exact(d).zip(dy.chunks_exact(d)).zip(dx.chunks_exact_mut(d)) {
-            let mut lanes = [T::ZERO; 16];
-            for dy in dy.chunks(16) {
-                for (lane, dy) in lanes.iter_mut().zip(dy) {
-                    *lane += *dy;
-                }
-            }
-            let sum = lanes_sum(lanes);
+            let sum = rows::sum(dy);
             for ((y, dy), dx) in y.iter().zip(dy).zip(dx) {
                 let v = *dy - y.exp() * sum;
                 *dx = if write == Write::Add { *dx + v } else { v };
@@ -330,13 +295,7 @@ simd! {
 simd! {
     /// `log(sum(e^x))`, shifted by the greatest.
     pub(super) fn log_sum_exp<T: Float>(x: &[T]) -> T {
-        let max = row_max(x);
-        let mut lanes = [T::ZERO; 16];
-        for chunk in x.chunks(16) {
-            for (lane, v) in lanes.iter_mut().zip(chunk) {
-                *lane += (*v - max).exp();
-            }
-        }
-        max + lanes_sum(lanes).ln()
+        let max = rows::max(x);
+        max + rows::sum_of([x], |[x]| (x - max).exp()).ln()
     }
 }

@@ -9,8 +9,10 @@
 //! padding before the next, so that the gradient of the input is the same kernel again, and the gradient of the
 //! weights is dot products of shifted runs. Other strides go through im2col.
 
+pub(super) mod samples;
+
 use super::Cpu;
-use super::matmul::{dots_into, store_tile, sum_tile, tile};
+use super::matmul::{Finish, dots_into, steps, store_tile, sum_tile, tile};
 use super::scratch::Scratch;
 use super::simd::{Kernel, Lanes, launch, simd};
 use crate::Float;
@@ -21,6 +23,8 @@ use crate::op::{Activation, ConvOps, ConvSpec, Mat, MatmulOps, MatmulSpec};
 const SLACK: usize = 128;
 /// Images whose weight gradients are summed in registers before they are written.
 const GROUP: usize = 2;
+/// Taps of the gradient that blocks of input channels read from the first-level cache in turn.
+const BACK_TAPS: usize = 144;
 
 impl<T: Float> ConvOps for Cpu<T> {
     fn conv2d(
@@ -44,7 +48,7 @@ impl<T: Float> ConvOps for Cpu<T> {
         let mut packed = Scratch::take(g.packed_forward());
         let mut taps = Scratch::take(g.taps);
         let mut padded = Scratch::take(g.padded_len());
-        let mut rows = Scratch::take(g.rows_len(g.out_run()));
+        let mut rows = Scratch::take(g.rows_len(1, g.out_run()));
         let mut columns = Scratch::take(if g.shifted { 0 } else { g.taps * g.oh * g.ow });
         for group in 0..spec.groups {
             let w = &w[group * g.og * g.taps..(group + 1) * g.og * g.taps];
@@ -71,7 +75,7 @@ impl<T: Float> ConvOps for Cpu<T> {
                         packed: packed.get(),
                         taps: taps.get(),
                         rows: rows.get(),
-                        epilogue,
+                        sums: epilogue,
                     });
                 } else {
                     g.im2col(&x[at..at + g.cg * g.h * g.w], columns.get());
@@ -107,7 +111,7 @@ impl<T: Float> ConvOps for Cpu<T> {
         let mut back_taps = Scratch::take(g.back_taps());
         let mut padded = Scratch::take(GROUP * g.padded_len());
         let mut spread = Scratch::take(GROUP * g.spread_len());
-        let mut rows = Scratch::take(g.rows_len(g.hp * g.wp));
+        let mut rows = Scratch::take(g.rows_len(g.cg, g.hp * g.wp));
         let mut columns = Scratch::take(if g.shifted { 0 } else { g.taps * g.oh * g.ow });
         for group in 0..spec.groups {
             let weights = group * g.og * g.taps..(group + 1) * g.og * g.taps;
@@ -258,8 +262,9 @@ impl Geometry {
         if self.shifted { self.cg * self.hp * self.wp + SLACK } else { 0 }
     }
 
-    fn rows_len(&self, run: usize) -> usize {
-        if self.shifted { 8 * (run + SLACK) } else { self.og * self.oh * self.ow }
+    /// Rows of sums for `channels` at a time.
+    fn rows_len(&self, channels: usize, run: usize) -> usize {
+        if self.shifted { channels.next_multiple_of(8) * (run + SLACK) } else { self.og * self.oh * self.ow }
     }
 
     fn packed_forward(&self) -> usize {
@@ -382,7 +387,13 @@ fn pack_backward<T: Float>(g: &Geometry, w: &[T], packed: &mut [T]) {
     }
 }
 
-/// What becomes of finished sums: bias, activation, pooling, and the dense output.
+/// What becomes of the finished sums over taps.
+trait Sums<T> {
+    /// Takes the sums of channel `o`, rows of width `width`.
+    fn channel(&mut self, o: usize, sums: &[T], width: usize);
+}
+
+/// Bias, activation, pooling, and the dense output.
 struct Epilogue<'a, T> {
     g: &'a Geometry,
     act: Activation,
@@ -391,8 +402,7 @@ struct Epilogue<'a, T> {
     argmax: Option<&'a mut [u32]>,
 }
 
-impl<T: Float> Epilogue<'_, T> {
-    /// Takes the sums of channel `o`, rows of width `width`.
+impl<T: Float> Sums<T> for Epilogue<'_, T> {
     #[inline(always)]
     fn channel(&mut self, o: usize, sums: &[T], width: usize) {
         let g = self.g;
@@ -454,16 +464,16 @@ fn pool_row<T: Float>(ow: usize, i: usize, bias: T, top: &[T], below: &[T], y: &
     }
 }
 
-struct Forward<'a, T> {
+struct Forward<'a, T, S> {
     g: &'a Geometry,
     image: &'a [T],
     packed: &'a [T],
     taps: &'a [usize],
     rows: &'a mut [T],
-    epilogue: Epilogue<'a, T>,
+    sums: S,
 }
 
-impl<T: Float> Kernel<T> for Forward<'_, T> {
+impl<T: Float, S: Sums<T>> Kernel<T> for Forward<'_, T, S> {
     #[inline(always)]
     unsafe fn run<L: Lanes<Elem = T>>(self) {
         // SAFETY: passed on from `launch`.
@@ -477,7 +487,7 @@ impl<T: Float> Kernel<T> for Forward<'_, T> {
     }
 }
 
-impl<T: Float> Forward<'_, T> {
+impl<T: Float, S: Sums<T>> Forward<'_, T, S> {
     #[inline(always)]
     unsafe fn blocks<L: Lanes<Elem = T>, const MR: usize, const NR: usize>(mut self) {
         let g = self.g;
@@ -485,16 +495,17 @@ impl<T: Float> Forward<'_, T> {
         for block in 0..g.og.div_ceil(MR) {
             let packed = &self.packed[block * MR * g.taps..(block + 1) * MR * g.taps];
             // SAFETY: `image` reaches SLACK past the last tap of the last cell, a tile is no wider.
-            unsafe { run_tiles::<L, MR, NR>(self.image, packed, self.taps, run, self.rows) };
+            unsafe { run_tiles::<L, MR, NR>(self.image, packed, self.taps, run, g.taps, self.rows) };
             let stride = run + SLACK;
             for r in 0..MR.min(g.og - block * MR) {
-                self.epilogue.channel(block * MR + r, &self.rows[r * stride..r * stride + run], g.wp);
+                self.sums.channel(block * MR + r, &self.rows[r * stride..r * stride + run], g.wp);
             }
         }
     }
 }
 
-/// Sums over taps for `run` cells of `MR` channels into rows of `run + SLACK`.
+/// Sums over taps for `run` cells into rows of `run + SLACK`, a row for each channel of the packed blocks of `MR`. Blocks
+/// share a tile's cells while `step` taps of them are in the first-level cache.
 ///
 /// # Safety
 /// Inside `launch`; `image` holds `taps + run + SLACK` for every tap.
@@ -504,30 +515,37 @@ unsafe fn run_tiles<L: Lanes, const MR: usize, const NR: usize>(
     packed: &[L::Elem],
     taps: &[usize],
     run: usize,
+    step: usize,
     rows: &mut [L::Elem],
 ) {
-    let (image, taps_at) = (image.as_ptr(), taps.as_ptr());
+    let (image, ldc) = (image.as_ptr(), run + SLACK);
     let mut p = 0;
     while p < run {
         let left = (run - p).div_ceil(L::N);
-        let out = rows[p..].as_mut_ptr();
-        // SAFETY: the caller's contract; a tile writes at most NR vectors, within SLACK.
-        unsafe {
-            let b = |t: usize| image.add(*taps_at.add(t) + p);
-            let ldc = run + SLACK;
-            // The last tile is as narrow as what is left.
-            if left >= NR {
-                let acc: [[L; NR]; MR] = tile(taps.len(), packed.as_ptr(), b);
-                store_tile(&acc, MR, NR * L::N, out, ldc, Write::Set);
-            } else if left == 1 {
-                let acc: [[L; 1]; MR] = tile(taps.len(), packed.as_ptr(), b);
-                store_tile(&acc, MR, L::N, out, ldc, Write::Set);
-            } else if left == 2 {
-                let acc: [[L; 2]; MR] = tile(taps.len(), packed.as_ptr(), b);
-                store_tile(&acc, MR, 2 * L::N, out, ldc, Write::Set);
-            } else {
-                let acc: [[L; 3]; MR] = tile(taps.len(), packed.as_ptr(), b);
-                store_tile(&acc, MR, 3 * L::N, out, ldc, Write::Set);
+        for (i, some) in taps.chunks(step).enumerate() {
+            let write = if i == 0 { Write::Set } else { Write::Add };
+            for (packed, rows) in packed.chunks_exact(MR * taps.len()).zip(rows.chunks_exact_mut(MR * ldc)) {
+                let out = rows[p..].as_mut_ptr();
+                // SAFETY: the caller's contract; a tile writes at most NR vectors, within SLACK.
+                unsafe {
+                    let a = steps::<_, MR>(packed.as_ptr().add(i * step * MR));
+                    let b = |t: usize| image.add(*some.get_unchecked(t) + p);
+                    let finish = Finish::default();
+                    // The last tile is as narrow as what is left.
+                    if left >= NR {
+                        let acc: [[L; NR]; MR] = tile(some.len(), a, b);
+                        store_tile(&acc, MR, NR * L::N, out, ldc, write, finish);
+                    } else if left == 1 {
+                        let acc: [[L; 1]; MR] = tile(some.len(), a, b);
+                        store_tile(&acc, MR, L::N, out, ldc, write, finish);
+                    } else if left == 2 {
+                        let acc: [[L; 2]; MR] = tile(some.len(), a, b);
+                        store_tile(&acc, MR, 2 * L::N, out, ldc, write, finish);
+                    } else {
+                        let acc: [[L; 3]; MR] = tile(some.len(), a, b);
+                        store_tile(&acc, MR, 3 * L::N, out, ldc, write, finish);
+                    }
+                }
             }
         }
         p += NR.min(left) * L::N;
@@ -708,19 +726,16 @@ impl<T: Float> InputGrad<'_, T> {
     unsafe fn blocks<L: Lanes<Elem = T>, const MR: usize, const NR: usize>(self) {
         let InputGrad { g, spread, packed, taps, rows, write, dx } = self;
         let (run, stride) = (g.hp * g.wp, g.hp * g.wp + SLACK);
-        for block in 0..g.cg.div_ceil(MR) {
-            let packed = &packed[block * MR * taps.len()..(block + 1) * MR * taps.len()];
-            // SAFETY: the planes of `spread` have a margin on both sides and SLACK after the last.
-            unsafe { run_tiles::<L, MR, NR>(spread, packed, taps, run, rows) };
-            for r in 0..MR.min(g.cg - block * MR) {
-                let plane = &mut dx[(block * MR + r) * g.h * g.w..][..g.h * g.w];
-                let sums = rows[r * stride + g.padding[0] * g.wp..].chunks(g.wp);
-                for (out, sums) in plane.chunks_exact_mut(g.w).zip(sums) {
-                    let sums = &sums[g.padding[1]..][..g.w];
-                    match write {
-                        Write::Set => out.copy_from_slice(sums),
-                        Write::Add => out.iter_mut().zip(sums).for_each(|(x, s)| *x += *s),
-                    }
+        let packed = &packed[..g.cg.div_ceil(MR) * MR * taps.len()];
+        // SAFETY: the planes of `spread` have a margin on both sides and SLACK after the last.
+        unsafe { run_tiles::<L, MR, NR>(spread, packed, taps, run, BACK_TAPS, rows) };
+        for (c, plane) in dx.chunks_exact_mut(g.h * g.w).enumerate() {
+            let sums = rows[c * stride + g.padding[0] * g.wp..].chunks(g.wp);
+            for (out, sums) in plane.chunks_exact_mut(g.w).zip(sums) {
+                let sums = &sums[g.padding[1]..][..g.w];
+                match write {
+                    Write::Set => out.copy_from_slice(sums),
+                    Write::Add => out.iter_mut().zip(sums).for_each(|(x, s)| *x += *s),
                 }
             }
         }
@@ -734,7 +749,7 @@ impl<T: Float> Cpu<T> {
         w: &[T],
         columns: &[T],
         rows: &mut [T],
-        mut epilogue: Epilogue<'_, T>,
+        mut finished: impl Sums<T>,
     ) {
         let cells = g.oh * g.ow;
         let spec = MatmulSpec {
@@ -748,7 +763,7 @@ impl<T: Float> Cpu<T> {
         };
         self.matmul(&spec, w, columns, Write::Set, rows);
         for o in 0..g.og {
-            epilogue.channel(o, &rows[o * cells..(o + 1) * cells], g.ow);
+            finished.channel(o, &rows[o * cells..(o + 1) * cells], g.ow);
         }
     }
 

@@ -6,7 +6,7 @@
 
 use super::Cpu;
 use super::scratch::Scratch;
-use super::simd::{Kernel, Lanes, launch, simd};
+use super::simd::{Kernel, Lanes, launch};
 use crate::Float;
 use crate::backend::Write;
 use crate::op::{ElementwiseOps, Mat, MatmulOps, MatmulSpec, UnaryKind};
@@ -16,12 +16,19 @@ use std::ops::Range;
 const KC: usize = 160;
 /// Columns of `b` packed at once.
 const NC: usize = 768;
-/// Rows of `a` packed at once.
+/// Rows of `a` in a block.
 const MC: usize = 128;
+/// Up to so many rows, or where `b` is no larger than this, a `b` whose rows are contiguous is read where it lies: packing
+/// would not be paid back.
+const DIRECT_ROWS: usize = 64;
+const DIRECT_ELEMENTS: usize = 8192;
+/// Up to so many steps of `k`, an `a` whose columns are contiguous is read where it lies.
+const DIRECT_STEPS: usize = 64;
 /// Steps of `k` of a block of dot products: six rows of `b` stay in the first-level cache.
 const DOT_STEP: usize = 1024;
-/// Up to so many rows, a product with a transposed `b` is done by dot products, without packing.
-const DOT_ROWS: usize = 160;
+/// A product with a transposed `b` whose `k` is at least so many times its rows is done by dot products: what their last
+/// sums cost falls with `k`, what packing costs falls with the rows.
+const DOT_STEPS_A_ROW: usize = 8;
 
 impl<T: Float> MatmulOps for Cpu<T> {
     fn matmul(&self, spec: &MatmulSpec, a: &[T], b: &[T], write: Write, c: &mut [T]) {
@@ -36,6 +43,8 @@ impl<T: Float> MatmulOps for Cpu<T> {
                 b: Operand::new(&b[at(&spec.b)..], spec.b.rows, spec.b.cols, spec.k, spec.n),
                 ldc: spec.c.rows,
                 write,
+                bias: None,
+                relu: false,
             };
             assert_eq!(spec.c.cols, 1, "the rows of a product are contiguous");
             multiply(&one, &mut c[at(&spec.c)..]);
@@ -62,45 +71,17 @@ impl<T: Float> MatmulOps for Cpu<T> {
             b: Operand::new(w, 1, k, k, n),
             ldc: n,
             write: Write::Set,
+            bias,
+            relu: act == Some(UnaryKind::Relu),
         };
-        multiply(&product, y);
+        assert!(bias.is_none_or(|b| b.len() == n), "a bias an output");
         match (act, pre) {
-            (Some(UnaryKind::Relu), _) => add_rows_relu(n, bias, y),
+            (None | Some(UnaryKind::Relu), _) => multiply(&product, y),
             (Some(kind), Some(pre)) => {
-                add_rows(n, bias, y);
-                pre.copy_from_slice(y);
+                multiply(&product, pre);
                 self.unary(kind, pre, y);
             }
             (Some(_), None) => unreachable!("an activation other than ReLU keeps its input"),
-            (None, _) => add_rows(n, bias, y),
-        }
-    }
-}
-
-simd! {
-    fn add_rows<T: Float>(n: usize, bias: Option<&[T]>, y: &mut [T]) {
-        let Some(bias) = bias else { return };
-        for row in y.chunks_exact_mut(n) {
-            for (y, b) in row.iter_mut().zip(bias) {
-                *y += *b;
-            }
-        }
-    }
-}
-
-simd! {
-    fn add_rows_relu<T: Float>(n: usize, bias: Option<&[T]>, y: &mut [T]) {
-        let Some(bias) = bias else {
-            for y in y.iter_mut() {
-                *y = if *y < T::ZERO { T::ZERO } else { *y };
-            }
-            return;
-        };
-        for row in y.chunks_exact_mut(n) {
-            for (y, b) in row.iter_mut().zip(bias) {
-                let sum = *y + *b;
-                *y = if sum < T::ZERO { T::ZERO } else { sum };
-            }
         }
     }
 }
@@ -138,6 +119,26 @@ struct Product<'a, T> {
     b: Operand<'a, T>,
     ldc: usize,
     write: Write,
+    /// Added to each row once the sums are whole, then the ReLU.
+    bias: Option<&'a [T]>,
+    relu: bool,
+}
+
+impl<T: Float> Product<'_, T> {
+    /// What is stored for a whole sum of column `j`.
+    #[inline(always)]
+    fn finish(&self, j: usize, sum: T) -> T {
+        let sum = self.bias.map_or(sum, |b| sum + b[j]);
+        if self.relu && sum < T::ZERO { T::ZERO } else { sum }
+    }
+
+    /// The same for the tile that begins at column `j`, or nothing while sums are not whole.
+    fn finish_tile(&self, j: usize, whole: bool) -> Finish<T> {
+        if !whole {
+            return Finish::default();
+        }
+        Finish { bias: self.bias.map(|b| b[j..].as_ptr()), relu: self.relu }
+    }
 }
 
 fn multiply<T: Float>(p: &Product<'_, T>, c: &mut [T]) {
@@ -146,14 +147,14 @@ fn multiply<T: Float>(p: &Product<'_, T>, c: &mut [T]) {
     }
     assert!((p.m - 1) * p.ldc + p.n <= c.len() && p.n <= p.ldc.max(p.n), "the product does not fit");
     if p.k == 0 {
-        if p.write == Write::Set {
-            for row in c.chunks_mut(p.ldc.max(1)).take(p.m) {
-                row[..p.n].fill(T::ZERO);
+        for row in c.chunks_mut(p.ldc.max(1)).take(p.m) {
+            for (j, out) in row[..p.n].iter_mut().enumerate() {
+                *out = p.finish(j, if p.write == Write::Set { T::ZERO } else { *out });
             }
         }
         return;
     }
-    if p.a.cols == 1 && p.b.rows == 1 && p.m <= DOT_ROWS && p.k >= 64 {
+    if p.a.cols == 1 && p.b.rows == 1 && p.k >= (DOT_STEPS_A_ROW * p.m).max(64) {
         launch(Dots { p, c });
     } else {
         let mut scratch = Scratch::take(KC * (NC + MC));
@@ -205,8 +206,9 @@ impl<T: Float> Dots<'_, '_, T> {
                 let sums = unsafe { sum_tile(&sums) };
                 for (r, row) in sums.iter().enumerate().take(p.m - i) {
                     let out = &mut c[(i + r) * p.ldc + j..(i + r) * p.ldc + p.n];
-                    for (out, sum) in out.iter_mut().zip(row) {
-                        *out = if write == Write::Add { *out + *sum } else { *sum };
+                    for (col, (out, sum)) in (j..).zip(out.iter_mut().zip(row)) {
+                        let sum = if write == Write::Add { *out + *sum } else { *sum };
+                        *out = if k0 + k == p.k { p.finish(col, sum) } else { sum };
                     }
                 }
             }
@@ -322,53 +324,56 @@ impl<T: Float> Packed<'_, '_, T> {
     unsafe fn blocks<L: Lanes<Elem = T>, const MR: usize, const NR: usize>(self) {
         let Packed { p, c, scratch } = self;
         let width = NR * L::N;
-        // Copies of known length are a few vector moves, those of unknown length a call.
-        let copy_b = |from: &[T], to: &mut [T]| {
-            let (from, to) = (&from[..width], &mut to[..width]);
-            for v in 0..NR {
-                // SAFETY: both have NR vectors.
-                unsafe { L::load(from.as_ptr().add(v * L::N)).store(to.as_mut_ptr().add(v * L::N)) };
-            }
-        };
-        let copy_a = |from: &[T], to: &mut [T]| {
-            if let (Some(from), Some(to)) = (from.first_chunk::<MR>(), to.first_chunk_mut::<MR>()) {
-                *to = *from;
-            }
-        };
         let (packed_b, packed_a) = scratch.split_at_mut(KC * NC);
         let nc = NC / width * width;
-        let c = c.as_mut_ptr();
+        let (a, b, c) = (p.a.data.as_ptr(), p.b.data.as_ptr(), c.as_mut_ptr());
+        // The kernel broadcasts single elements of `a`, which therefore serves as it lies along `k`, and across it where
+        // the lines that the tiles of a column share stay in the first-level cache.
+        let direct_a = p.a.cols == 1 || (p.a.rows == 1 && p.k <= DIRECT_STEPS);
+        let direct_b =
+            p.b.cols == 1 && p.n.is_multiple_of(L::N) && (p.m <= DIRECT_ROWS || p.n * p.k <= DIRECT_ELEMENTS);
         for j0 in (0..p.n).step_by(nc) {
             let n = nc.min(p.n - j0);
             for k0 in (0..p.k).step_by(KC) {
                 let k = KC.min(p.k - k0);
                 let write = if k0 == 0 { p.write } else { Write::Add };
-                pack(&p.b.along_columns(), width, k0..k0 + k, j0..j0 + n, packed_b, copy_b);
+                if !direct_b {
+                    // SAFETY: at the level of `L`.
+                    unsafe { pack_b::<L, NR>(&p.b.along_columns(), k0..k0 + k, j0..j0 + n, packed_b) };
+                }
                 for i0 in (0..p.m).step_by(MC) {
                     let m = MC.min(p.m - i0);
-                    pack(&p.a, MR, k0..k0 + k, i0..i0 + m, packed_a, copy_a);
-                    for j in (0..n).step_by(width) {
-                        let cols = width.min(n - j);
-                        for i in (0..m).step_by(MR) {
-                            let rows = MR.min(m - i);
-                            // SAFETY: the packed panels hold k steps of `MR` and `width` elements, zero past the
-                            // edges; the tile of `c` lies inside the product. The last tile is as narrow as what is
-                            // left.
-                            unsafe {
-                                let a = packed_a.as_ptr().add(i * k);
-                                let b = |t: usize| packed_b.as_ptr().add(j * k + t * width);
-                                let out = c.add((i0 + i) * p.ldc + j0 + j);
-                                if cols > 2 * L::N {
-                                    let acc: [[L; NR]; MR] = tile(k, a, b);
-                                    store_tile(&acc, rows, cols, out, p.ldc, write);
-                                } else if cols > L::N {
-                                    let acc: [[L; 2]; MR] = tile(k, a, b);
-                                    store_tile(&acc, rows, cols, out, p.ldc, write);
-                                } else {
-                                    let acc: [[L; 1]; MR] = tile(k, a, b);
-                                    store_tile(&acc, rows, cols, out, p.ldc, write);
-                                }
-                            }
+                    if !direct_a {
+                        pack_a::<T, MR>(&p.a, k0..k0 + k, i0..i0 + m, packed_a);
+                    }
+                    for (j, i) in (0..n).step_by(width).flat_map(|j| (0..m).step_by(MR).map(move |i| (j, i)))
+                    {
+                        // SAFETY: panels hold k steps of `MR` and `width` elements, zero past the edges; rows of
+                        // `a` past the last repeat it; `b` that is read where it lies ends with a whole vector; the
+                        // tile of `c` lies inside the product.
+                        unsafe {
+                            let left = if direct_a {
+                                let row =
+                                    |r: usize| a.add((i0 + i + r).min(p.m - 1) * p.a.rows + k0 * p.a.cols);
+                                Left { rows: std::array::from_fn(row), step: p.a.cols }
+                            } else {
+                                let first = packed_a.as_ptr().add(i * k);
+                                Left { rows: std::array::from_fn(|r| first.add(r)), step: MR }
+                            };
+                            let right = if direct_b {
+                                Right { first: b.add(k0 * p.b.rows + j0 + j), step: p.b.rows }
+                            } else {
+                                Right { first: packed_b.as_ptr().add(j * k), step: width }
+                            };
+                            let place = Place {
+                                rows: MR.min(m - i),
+                                cols: width.min(n - j),
+                                out: c.add((i0 + i) * p.ldc + j0 + j),
+                                ldc: p.ldc,
+                                write,
+                                finish: p.finish_tile(j0 + j, k0 + k == p.k),
+                            };
+                            place.fill::<L, MR, NR>(k, left, right);
                         }
                     }
                 }
@@ -377,40 +382,117 @@ impl<T: Float> Packed<'_, '_, T> {
     }
 }
 
-/// `acc[r][v] = sum over t of a[t * MR + r] * b(t)[v]`, the innermost loop of products and convolutions.
+/// Rows of `a`: where each begins, and from one step of `k` to the next.
+#[derive(Clone, Copy)]
+struct Left<T, const MR: usize> {
+    rows: [*const T; MR],
+    step: usize,
+}
+
+/// A panel of `b`: from one step of `k` to the next.
+#[derive(Clone, Copy)]
+struct Right<T> {
+    first: *const T,
+    step: usize,
+}
+
+/// Where a tile goes.
+struct Place<T> {
+    rows: usize,
+    cols: usize,
+    out: *mut T,
+    ldc: usize,
+    write: Write,
+    finish: Finish<T>,
+}
+
+impl<T: Float> Place<T> {
+    /// Computes a tile, as narrow as what is left, and stores it.
+    ///
+    /// # Safety
+    /// Inside `launch`; `left` and `right` read `k` steps, the tile lies inside the output.
+    #[inline(always)]
+    unsafe fn fill<L: Lanes<Elem = T>, const MR: usize, const NR: usize>(
+        self,
+        k: usize,
+        left: Left<T, MR>,
+        right: Right<T>,
+    ) {
+        let Place { rows, cols, out, ldc, write, finish } = self;
+        // SAFETY: the caller's contract.
+        unsafe {
+            let a = |t: usize, r: usize| left.rows[r].add(t * left.step);
+            let b = |t: usize| right.first.add(t * right.step);
+            if cols > 2 * L::N {
+                let acc: [[L; NR]; MR] = tile(k, a, b);
+                store_tile(&acc, rows, cols, out, ldc, write, finish);
+            } else if cols > L::N {
+                let acc: [[L; 2]; MR] = tile(k, a, b);
+                store_tile(&acc, rows, cols, out, ldc, write, finish);
+            } else {
+                let acc: [[L; 1]; MR] = tile(k, a, b);
+                store_tile(&acc, rows, cols, out, ldc, write, finish);
+            }
+        }
+    }
+}
+
+/// `acc[r][v] = sum over t of a(t, r) * b(t)[v]`, the innermost loop of products and convolutions.
 ///
 /// # Safety
-/// Inside `launch`; `a` reads `k * MR` elements, `b(t)` reads `NR` vectors.
+/// Inside `launch`; `a(t, r)` reads one element, `b(t)` reads `NR` vectors.
 #[expect(clippy::needless_range_loop, reason = "constant bounds unroll into registers")]
 #[inline(always)]
 pub(super) unsafe fn tile<L: Lanes, const MR: usize, const NR: usize>(
     k: usize,
-    a: *const L::Elem,
+    a: impl Fn(usize, usize) -> *const L::Elem,
     b: impl Fn(usize) -> *const L::Elem,
 ) -> [[L; NR]; MR] {
     // SAFETY: the caller's contract.
     unsafe {
         let mut acc = [[L::zero(); NR]; MR];
-        let mut a = a;
         for t in 0..k {
             let p = b(t);
             let right: [L; NR] = std::array::from_fn(|v| L::load(p.add(v * L::N)));
             for r in 0..MR {
-                let left = L::splat(a.add(r).read());
+                let left = L::splat(a(t, r).read());
                 for v in 0..NR {
                     acc[r][v] = acc[r][v].fma(left, right[v]);
                 }
             }
-            a = a.add(MR);
         }
         acc
+    }
+}
+
+/// Steps of `MR` elements, one step after the other.
+///
+/// # Safety
+/// What it returns may be read only as far as `a` reaches.
+#[inline(always)]
+pub(super) unsafe fn steps<T, const MR: usize>(a: *const T) -> impl Fn(usize, usize) -> *const T {
+    // SAFETY: the caller's contract.
+    move |t, r| unsafe { a.add(t * MR + r) }
+}
+
+/// What is done to whole sums on their way out: a bias for each column of the tile, then the ReLU.
+#[derive(Clone, Copy)]
+pub(super) struct Finish<T> {
+    bias: Option<*const T>,
+    relu: bool,
+}
+
+impl<T> Default for Finish<T> {
+    /// Nothing.
+    fn default() -> Self {
+        Finish { bias: None, relu: false }
     }
 }
 
 /// Writes the first `rows x cols` of a tile.
 ///
 /// # Safety
-/// Inside `launch`; `out` may be written at `r * ldc + 0..cols` for every row.
+/// Inside `launch`; `out` may be written at `r * ldc + 0..cols` for every row; the bias has `cols` elements.
 #[inline(always)]
 pub(super) unsafe fn store_tile<L: Lanes, const MR: usize, const NR: usize>(
     acc: &[[L; NR]; MR],
@@ -419,6 +501,7 @@ pub(super) unsafe fn store_tile<L: Lanes, const MR: usize, const NR: usize>(
     out: *mut L::Elem,
     ldc: usize,
     write: Write,
+    finish: Finish<L::Elem>,
 ) {
     for (r, row) in acc.iter().enumerate() {
         if r >= rows {
@@ -428,53 +511,139 @@ pub(super) unsafe fn store_tile<L: Lanes, const MR: usize, const NR: usize>(
             let left = cols.saturating_sub(v * L::N).min(L::N);
             // SAFETY: the caller's contract; `left` cuts the vector at the last column.
             unsafe {
-                let p = out.add(r * ldc + v * L::N);
+                let (p, mut sum) = (out.add(r * ldc + v * L::N), *sum);
                 if left == L::N {
-                    let sum = if write == Write::Add { L::load(p).add(*sum) } else { *sum };
-                    sum.store(p);
+                    if write == Write::Add {
+                        sum = L::load(p).add(sum);
+                    }
+                    if let Some(bias) = finish.bias {
+                        sum = sum.add(L::load(bias.add(v * L::N)));
+                    }
+                    if finish.relu { sum.relu() } else { sum }.store(p);
                 } else if left > 0 {
-                    let sum = if write == Write::Add { L::load_first(p, left).add(*sum) } else { *sum };
-                    sum.store_first(p, left);
+                    if write == Write::Add {
+                        sum = L::load_first(p, left).add(sum);
+                    }
+                    if let Some(bias) = finish.bias {
+                        sum = sum.add(L::load_first(bias.add(v * L::N), left));
+                    }
+                    if finish.relu { sum.relu() } else { sum }.store_first(p, left);
                 }
             }
         }
     }
 }
 
-/// Copies a block of rows into panels of `width` rows: panel after panel, within a panel step after step of `k`, zero past
-/// the edge. `copy` moves `width` elements.
+/// Copies a block of rows of `a` into panels of `MR` rows: panel after panel, within a panel step after step of `k`, zero
+/// past the edge.
+fn pack_a<T: Float, const MR: usize>(a: &Operand<'_, T>, ks: Range<usize>, is: Range<usize>, out: &mut [T]) {
+    for (panel, i0) in out.chunks_mut(ks.len() * MR).zip(is.clone().step_by(MR)) {
+        let rows = MR.min(is.end - i0);
+        for (t, step) in ks.clone().zip(panel.chunks_exact_mut(MR)) {
+            let from = &a.data[t * a.cols + i0 * a.rows..];
+            match (a.rows, from.first_chunk::<MR>()) {
+                // A copy of known length is a move or two.
+                (1, Some(from)) if rows == MR => step.copy_from_slice(from),
+                _ => {
+                    for (i, y) in step[..rows].iter_mut().enumerate() {
+                        *y = from[i * a.rows];
+                    }
+                    step[rows..].fill(T::ZERO);
+                }
+            }
+        }
+    }
+}
+
+/// The same for columns of `b`, `NR` vectors a panel; `b` has its columns as rows.
+///
+/// # Safety
+/// Inside `launch`.
 #[inline(always)]
-fn pack<T: Float>(
-    x: &Operand<'_, T>,
-    width: usize,
+unsafe fn pack_b<L: Lanes, const NR: usize>(
+    b: &Operand<'_, L::Elem>,
     ks: Range<usize>,
     js: Range<usize>,
-    out: &mut [T],
-    copy: impl Fn(&[T], &mut [T]),
+    out: &mut [L::Elem],
 ) {
-    let (step_k, step_j, k) = (x.cols, x.rows, ks.len());
+    let (width, k) = (NR * L::N, ks.len());
     for (panel, j0) in out.chunks_mut(k * width).zip(js.clone().step_by(width)) {
         let n = width.min(js.end - j0);
-        let base = ks.start * step_k + j0 * step_j;
-        if step_j == 1 && n == width {
-            for (t, row) in panel.chunks_exact_mut(width).enumerate() {
-                copy(&x.data[base + t * step_k..], row);
-            }
-        } else if step_k == 1 && n == width {
-            // Runs along `k` are read in order and dealt out to the steps.
-            for j in 0..width {
-                let from = &x.data[base + j * step_j..][..k];
-                for (row, v) in panel.chunks_exact_mut(width).zip(from) {
-                    row[j] = *v;
+        let from = &b.data[ks.start * b.cols + j0 * b.rows..];
+        if b.rows == 1 {
+            for (t, step) in panel.chunks_exact_mut(width).enumerate() {
+                let from = &from[t * b.cols..][..n];
+                for v in 0..NR {
+                    let left = n.saturating_sub(v * L::N).min(L::N);
+                    // SAFETY: `from` has `left` more elements, `step` NR vectors.
+                    unsafe {
+                        let p = from.as_ptr().wrapping_add(v * L::N);
+                        let row = if left == L::N { L::load(p) } else { L::load_first(p, left) };
+                        row.store(step.as_mut_ptr().add(v * L::N));
+                    }
                 }
             }
-        } else {
-            for (t, row) in panel.chunks_exact_mut(width).enumerate() {
-                let from = base + t * step_k;
-                for (j, y) in row[..n].iter_mut().enumerate() {
-                    *y = x.data[from + j * step_j];
-                }
-                row[n..].fill(T::ZERO);
+            continue;
+        }
+        // Whole squares of columns that run along `k` are transposed in registers, the rest goes one by one.
+        let (square_n, square_k) = if b.cols == 1 { (n - n % L::N, k - k % L::N) } else { (0, 0) };
+        for (j, t) in
+            (0..square_n).step_by(L::N).flat_map(|j| (0..square_k).step_by(L::N).map(move |t| (j, t)))
+        {
+            let (from, to) = (&from[j * b.rows + t..], &mut panel[t * width + j..]);
+            debug_assert!((L::N - 1) * b.rows + L::N <= from.len() && (L::N - 1) * width + L::N <= to.len());
+            // SAFETY: the square lies inside both: `Operand::new` checked the last element of `b`.
+            unsafe { L::transpose(from.as_ptr(), b.rows, to.as_mut_ptr(), width) };
+        }
+        for (t, step) in panel.chunks_exact_mut(width).enumerate() {
+            let done = if t < square_k { square_n } else { 0 };
+            for (j, y) in step[..n].iter_mut().enumerate().skip(done) {
+                *y = from[t * b.cols + j * b.rows];
+            }
+            step[n..].fill(L::Elem::ZERO);
+        }
+    }
+}
+
+/// `to = from^T`: `from` has `rows` rows `stride` apart, `to` is dense with `cols` rows.
+pub(super) fn transpose<T: Float>(rows: usize, cols: usize, from: &[T], stride: usize, to: &mut [T]) {
+    launch(Transpose {
+        from: Operand::new(from, stride, 1, rows, cols),
+        rows,
+        cols,
+        to: &mut to[..rows * cols],
+    });
+}
+
+struct Transpose<'a, 'b, T> {
+    from: Operand<'b, T>,
+    rows: usize,
+    cols: usize,
+    to: &'a mut [T],
+}
+
+impl<T: Float> Kernel<T> for Transpose<'_, '_, T> {
+    #[inline(always)]
+    unsafe fn run<L: Lanes<Elem = T>>(self) {
+        let Transpose { from: Operand { data, rows: stride, .. }, rows, cols, to } = self;
+        let (whole_rows, whole_cols) = (rows - rows % L::N, cols - cols % L::N);
+        for (i, j) in
+            (0..whole_rows).step_by(L::N).flat_map(|i| (0..whole_cols).step_by(L::N).map(move |j| (i, j)))
+        {
+            // SAFETY: the square lies inside both, as `Operand::new` and the length of `to` say.
+            unsafe {
+                L::transpose(
+                    data.as_ptr().add(i * stride + j),
+                    stride,
+                    to.as_mut_ptr().add(j * rows + i),
+                    rows,
+                );
+            }
+        }
+        for i in 0..rows {
+            let done = if i < whole_rows { whole_cols } else { 0 };
+            for j in done..cols {
+                to[j * rows + i] = data[i * stride + j];
             }
         }
     }
@@ -528,6 +697,20 @@ mod tests {
             let mut got = narrow(&start);
             Cpu::<f32>::new().matmul(&spec, &narrow(&x), &narrow(&y), write, &mut got);
             assert_eq!(got, narrow(&want));
+        }
+    }
+
+    #[test]
+    fn a_transpose_reads_columns_as_rows() {
+        for (rows, cols, stride) in
+            [(0, 3, 3), (1, 1, 5), (16, 16, 16), (17, 40, 41), (33, 31, 64), (64, 32, 96)]
+        {
+            let from: Vec<f32> = (0..rows * stride).map(|i| f32::from(u16::try_from(i).unwrap())).collect();
+            let mut to = vec![-1.0; rows * cols];
+            transpose(rows, cols, &from, stride, &mut to);
+            for (i, j) in (0..rows).flat_map(|i| (0..cols).map(move |j| (i, j))) {
+                assert_eq!(to[j * rows + i], from[i * stride + j]);
+            }
         }
     }
 

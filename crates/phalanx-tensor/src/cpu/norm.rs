@@ -1,6 +1,7 @@
 //! Normalisation kernels.
 
 use super::Cpu;
+use super::rows;
 use super::simd::simd;
 use crate::Float;
 use crate::backend::Write;
@@ -104,40 +105,19 @@ simd! {
 simd! {
     fn plane_sums<T: Float>(x: &[T], y: &[T]) -> (f64, f64) {
         let (mut sums, mut products) = ([0.0; 8], [0.0; 8]);
-        for (x, y) in x.chunks(8).zip(y.chunks(8)) {
-            for i in 0..x.len() {
+        let ((xs, x_rest), (ys, y_rest)) = (x.as_chunks::<8>(), y.as_chunks::<8>());
+        for (x, y) in xs.iter().zip(ys) {
+            for i in 0..8 {
                 sums[i] += x[i].to_f64();
                 products[i] += x[i].to_f64() * y[i].to_f64();
             }
         }
+        for (i, (x, y)) in x_rest.iter().zip(y_rest).enumerate() {
+            sums[i] += x.to_f64();
+            products[i] += x.to_f64() * y.to_f64();
+        }
         (sums.into_iter().sum(), products.into_iter().sum())
     }
-}
-
-/// Sixteen partial sums of `f(i)`, added in a tree.
-#[inline(always)]
-fn lane_sum<T: Float>(n: usize, f: impl Fn(usize) -> T) -> T {
-    let mut lanes = [T::ZERO; 16];
-    let whole = n / 16 * 16;
-    let mut i = 0;
-    while i < whole {
-        for (j, lane) in lanes.iter_mut().enumerate() {
-            *lane += f(i + j);
-        }
-        i += 16;
-    }
-    for (lane, i) in lanes.iter_mut().zip(whole..n) {
-        *lane += f(i);
-    }
-    let mut width = 8;
-    while width > 0 {
-        for i in 0..width {
-            let upper = lanes[i + width];
-            lanes[i] += upper;
-        }
-        width /= 2;
-    }
-    lanes[0]
 }
 
 simd! {
@@ -145,11 +125,11 @@ simd! {
         let scale = T::ONE / T::from_f64(d as f64);
         let (gain, bias) = (&gain[..d], &bias[..d]);
         for ((x, y), stats) in x.chunks_exact(d).zip(y.chunks_exact_mut(d)).zip(stats.chunks_exact_mut(2)) {
-            let mean = lane_sum(d, |i| x[i]) * scale;
-            let variance = lane_sum(d, |i| (x[i] - mean) * (x[i] - mean)) * scale;
+            let mean = rows::sum(x) * scale;
+            let variance = rows::sum_of([x], |[x]| (x - mean) * (x - mean)) * scale;
             let rstd = T::ONE / (variance + eps).sqrt();
-            for i in 0..d {
-                y[i] = (x[i] - mean) * rstd * gain[i] + bias[i];
+            for ((y, x), (gain, bias)) in y.iter_mut().zip(x).zip(gain.iter().zip(bias)) {
+                *y = (*x - mean) * rstd * *gain + *bias;
             }
             stats[0] = mean;
             stats[1] = rstd;
@@ -167,14 +147,15 @@ simd! {
         let rows = x.chunks_exact(d).zip(dy.chunks_exact(d)).zip(dx.chunks_exact_mut(d)).zip(stats.chunks_exact(2));
         for (((x, dy), dx), stats) in rows {
             let (mean, rstd) = (stats[0], stats[1]);
-            let sum = lane_sum(d, |i| dy[i] * gain[i]) * scale;
-            let along = lane_sum(d, |i| dy[i] * gain[i] * ((x[i] - mean) * rstd)) * scale;
-            for i in 0..d {
-                let normed = (x[i] - mean) * rstd;
-                dgain[i] += dy[i] * normed;
-                dbias[i] += dy[i];
-                let v = (dy[i] * gain[i] - sum - normed * along) * rstd;
-                dx[i] = if write == Write::Add { dx[i] + v } else { v };
+            let sum = rows::sum_of([dy, gain], |[dy, gain]| dy * gain) * scale;
+            let along = rows::sum_of([x, dy, gain], |[x, dy, gain]| dy * gain * ((x - mean) * rstd)) * scale;
+            for ((x, dy), (dgain, dbias)) in x.iter().zip(dy).zip(dgain.iter_mut().zip(dbias.iter_mut())) {
+                *dgain += *dy * ((*x - mean) * rstd);
+                *dbias += *dy;
+            }
+            for ((x, dy), (gain, dx)) in x.iter().zip(dy).zip(gain.iter().zip(dx)) {
+                let v = (*dy * *gain - sum - (*x - mean) * rstd * along) * rstd;
+                *dx = if write == Write::Add { *dx + v } else { v };
             }
         }
     }
@@ -185,9 +166,9 @@ simd! {
         let scale = T::ONE / T::from_f64(d as f64);
         let gain = &gain[..d];
         for ((x, y), stat) in x.chunks_exact(d).zip(y.chunks_exact_mut(d)).zip(stats) {
-            let rstd = T::ONE / (lane_sum(d, |i| x[i] * x[i]) * scale + eps).sqrt();
-            for i in 0..d {
-                y[i] = x[i] * rstd * gain[i];
+            let rstd = T::ONE / (rows::sum_of([x], |[x]| x * x) * scale + eps).sqrt();
+            for ((y, x), gain) in y.iter_mut().zip(x).zip(gain) {
+                *y = *x * rstd * *gain;
             }
             *stat = rstd;
         }
@@ -203,12 +184,13 @@ simd! {
         let (gain, dgain) = (&gain[..d], &mut dgain[..d]);
         let rows = x.chunks_exact(d).zip(dy.chunks_exact(d)).zip(dx.chunks_exact_mut(d)).zip(stats);
         for (((x, dy), dx), rstd) in rows {
-            let along = lane_sum(d, |i| dy[i] * gain[i] * (x[i] * *rstd)) * scale;
-            for i in 0..d {
-                let normed = x[i] * *rstd;
-                dgain[i] += dy[i] * normed;
-                let v = (dy[i] * gain[i] - normed * along) * *rstd;
-                dx[i] = if write == Write::Add { dx[i] + v } else { v };
+            let along = rows::sum_of([x, dy, gain], |[x, dy, gain]| dy * gain * (x * *rstd)) * scale;
+            for ((x, dy), dgain) in x.iter().zip(dy).zip(dgain.iter_mut()) {
+                *dgain += *dy * (*x * *rstd);
+            }
+            for ((x, dy), (gain, dx)) in x.iter().zip(dy).zip(gain.iter().zip(dx)) {
+                let v = (*dy * *gain - *x * *rstd * along) * *rstd;
+                *dx = if write == Write::Add { *dx + v } else { v };
             }
         }
     }

@@ -1,5 +1,6 @@
 //! Sums and maxima along an axis.
 
+use super::rows;
 use super::simd::simd;
 use super::{Cpu, moments};
 use crate::Float;
@@ -40,13 +41,7 @@ impl<T: Float> ReduceOps for Cpu<T> {
 simd! {
     fn sum_rows<T: Float>(x: &[T], len: usize, write: Write, out: &mut [T]) {
         for (i, y) in out.iter_mut().enumerate() {
-            let mut lanes = [T::ZERO; 16];
-            for chunk in x[i * len..(i + 1) * len].chunks(16) {
-                for (lane, v) in lanes.iter_mut().zip(chunk) {
-                    *lane += *v;
-                }
-            }
-            let sum = lanes.into_iter().sum();
+            let sum = rows::sum(&x[i * len..(i + 1) * len]);
             *y = if write == Write::Add { *y + sum } else { sum };
         }
     }

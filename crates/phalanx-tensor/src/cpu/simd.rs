@@ -32,8 +32,20 @@ pub trait Lanes: Copy {
     unsafe fn fma(self, a: Self, b: Self) -> Self;
     /// Lane by lane sum.
     unsafe fn add(self, other: Self) -> Self;
+    /// Negative lanes become 0, NaN stays.
+    unsafe fn relu(self) -> Self;
     /// The sum of the lanes, in a tree of halves.
     unsafe fn sum(self) -> Self::Elem;
+    /// Transposes a square of `N x N`: rows of `from` lie `stride` apart, those of `to` `to_stride`.
+    #[inline(always)]
+    unsafe fn transpose(from: *const Self::Elem, stride: usize, to: *mut Self::Elem, to_stride: usize) {
+        for i in 0..Self::N {
+            for j in 0..Self::N {
+                // SAFETY: the trait's contract.
+                unsafe { to.add(j * to_stride + i).write(from.add(i * stride + j).read()) };
+            }
+        }
+    }
     /// The sums of four registers, which together cost little more than one.
     #[inline(always)]
     unsafe fn sum4(regs: [Self; 4]) -> [Self::Elem; 4] {
@@ -99,6 +111,10 @@ impl<T: Float> Lanes for Portable<T> {
         self
     }
     #[inline(always)]
+    unsafe fn relu(self) -> Self {
+        Portable(self.0.map(|v| if v < T::ZERO { T::ZERO } else { v }))
+    }
+    #[inline(always)]
     unsafe fn sum(self) -> T {
         let v = self.0;
         ((v[0] + v[4]) + (v[2] + v[6])) + ((v[1] + v[5]) + (v[3] + v[7]))
@@ -114,13 +130,54 @@ mod x86 {
         _mm256_add_ps, _mm256_castpd256_pd128, _mm256_castps256_ps128, _mm256_extractf128_pd,
         _mm256_extractf128_ps, _mm256_fmadd_pd, _mm256_fmadd_ps, _mm256_loadu_pd, _mm256_loadu_ps,
         _mm256_loadu_si256, _mm256_maskload_pd, _mm256_maskload_ps, _mm256_maskstore_pd, _mm256_maskstore_ps,
-        _mm256_set1_pd, _mm256_set1_ps, _mm256_setzero_pd, _mm256_setzero_ps, _mm256_storeu_pd,
-        _mm256_storeu_ps, _mm512_add_pd, _mm512_add_ps, _mm512_castps512_ps256, _mm512_extractf32x8_ps,
-        _mm512_fmadd_pd, _mm512_fmadd_ps, _mm512_loadu_pd, _mm512_loadu_ps, _mm512_mask_storeu_pd,
-        _mm512_mask_storeu_ps, _mm512_maskz_loadu_pd, _mm512_maskz_loadu_ps, _mm512_reduce_add_pd,
-        _mm512_reduce_add_ps, _mm512_set1_pd, _mm512_set1_ps, _mm512_setzero_pd, _mm512_setzero_ps,
-        _mm512_shuffle_ps, _mm512_storeu_pd, _mm512_storeu_ps, _mm512_unpackhi_ps, _mm512_unpacklo_ps,
+        _mm256_max_pd, _mm256_max_ps, _mm256_set1_pd, _mm256_set1_ps, _mm256_setzero_pd, _mm256_setzero_ps,
+        _mm256_storeu_pd, _mm256_storeu_ps, _mm512_add_pd, _mm512_add_ps, _mm512_castps512_ps256,
+        _mm512_extractf32x8_ps, _mm512_fmadd_pd, _mm512_fmadd_ps, _mm512_loadu_pd, _mm512_loadu_ps,
+        _mm512_mask_storeu_pd, _mm512_mask_storeu_ps, _mm512_maskz_loadu_pd, _mm512_maskz_loadu_ps,
+        _mm512_max_pd, _mm512_max_ps, _mm512_reduce_add_pd, _mm512_reduce_add_ps, _mm512_set1_pd,
+        _mm512_set1_ps, _mm512_setzero_pd, _mm512_setzero_ps, _mm512_shuffle_f32x4, _mm512_shuffle_ps,
+        _mm512_storeu_pd, _mm512_storeu_ps, _mm512_unpackhi_ps, _mm512_unpacklo_ps,
     };
+
+    /// Pairs of rows, pairs of pairs, then quarters of registers change places.
+    ///
+    /// # Safety
+    /// At AVX-512; 16 rows of 16 on both sides.
+    #[inline(always)]
+    unsafe fn transpose_16x16(from: *const f32, stride: usize, to: *mut f32, to_stride: usize) {
+        // SAFETY: the caller's contract.
+        unsafe {
+            let mut quads = [[_mm512_setzero_ps(); 4]; 4];
+            for (g, quad) in quads.iter_mut().enumerate() {
+                let [a, b, c, d]: [__m512; 4] =
+                    std::array::from_fn(|i| _mm512_loadu_ps(from.add((4 * g + i) * stride)));
+                let (ab, cd) = (_mm512_unpacklo_ps(a, b), _mm512_unpacklo_ps(c, d));
+                let (ab_high, cd_high) = (_mm512_unpackhi_ps(a, b), _mm512_unpackhi_ps(c, d));
+                *quad = [
+                    _mm512_shuffle_ps::<0x44>(ab, cd),
+                    _mm512_shuffle_ps::<0xEE>(ab, cd),
+                    _mm512_shuffle_ps::<0x44>(ab_high, cd_high),
+                    _mm512_shuffle_ps::<0xEE>(ab_high, cd_high),
+                ];
+            }
+            let [first, second, third, fourth] = quads;
+            for c in 0..4 {
+                let even = _mm512_shuffle_f32x4::<0x88>(first[c], second[c]);
+                let odd = _mm512_shuffle_f32x4::<0xDD>(first[c], second[c]);
+                let even_low = _mm512_shuffle_f32x4::<0x88>(third[c], fourth[c]);
+                let odd_low = _mm512_shuffle_f32x4::<0xDD>(third[c], fourth[c]);
+                let rows = [
+                    _mm512_shuffle_f32x4::<0x88>(even, even_low),
+                    _mm512_shuffle_f32x4::<0x88>(odd, odd_low),
+                    _mm512_shuffle_f32x4::<0xDD>(even, even_low),
+                    _mm512_shuffle_f32x4::<0xDD>(odd, odd_low),
+                ];
+                for (quarter, row) in rows.into_iter().enumerate() {
+                    _mm512_storeu_ps(to.add((4 * quarter + c) * to_stride), row);
+                }
+            }
+        }
+    }
 
     /// A window into this gives masks of 0..=8 leading 32-bit lanes.
     static MASK32: [i32; 16] = [-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0];
@@ -141,8 +198,8 @@ mod x86 {
 
     macro_rules! lanes {
         ($reg:ty, $elem:ty, $n:expr, $many:expr, $zero:ident, $splat:ident, $load:ident, $store:ident, $fma:ident,
-         $add:ident, |$lp:ident, $ln:ident| $load_first:expr, |$sv:ident, $sp:ident, $sn:ident| $store_first:expr,
-         |$v:ident| $sum:expr $(, |$four:ident| $sum4:expr)?) => {
+         $add:ident, $max:ident, |$lp:ident, $ln:ident| $load_first:expr, |$sv:ident, $sp:ident, $sn:ident| $store_first:expr,
+         |$v:ident| $sum:expr $(, |$four:ident| $sum4:expr, $transpose:ident)?) => {
             // Each method is one or two instructions of the level that the type belongs to; the trait's contract
             // says that the caller runs there and vouches for the pointers.
             impl Lanes for $reg {
@@ -191,6 +248,12 @@ mod x86 {
                     unsafe { $add(self, other) }
                 }
                 #[inline(always)]
+                unsafe fn relu(self) -> Self {
+                    // Where the lanes are equal or one is no number, the maximum is the second.
+                    // SAFETY: the trait's contract.
+                    unsafe { $max($zero(), self) }
+                }
+                #[inline(always)]
                 unsafe fn sum(self) -> $elem {
                     let $v = self;
                     // SAFETY: the trait's contract.
@@ -200,6 +263,11 @@ mod x86 {
                 unsafe fn sum4($four: [Self; 4]) -> [$elem; 4] {
                     // SAFETY: the trait's contract.
                     unsafe { $sum4 }
+                }
+                #[inline(always)]
+                unsafe fn transpose(from: *const $elem, stride: usize, to: *mut $elem, to_stride: usize) {
+                    // SAFETY: the trait's contract.
+                    unsafe { $transpose(from, stride, to, to_stride) }
                 })?
             }
         };
@@ -216,6 +284,7 @@ mod x86 {
         _mm512_storeu_ps,
         _mm512_fmadd_ps,
         _mm512_add_ps,
+        _mm512_max_ps,
         |p, n| _mm512_maskz_loadu_ps(((1_u32 << n) - 1) as u16, p),
         |v, p, n| _mm512_mask_storeu_ps(p, ((1_u32 << n) - 1) as u16, v),
         |v| _mm512_reduce_add_ps(v),
@@ -230,7 +299,8 @@ mod x86 {
             let mut sums = [0.0; 4];
             _mm_storeu_ps(sums.as_mut_ptr(), quad);
             sums
-        }
+        },
+        transpose_16x16
     );
     lanes!(
         __m512d,
@@ -243,6 +313,7 @@ mod x86 {
         _mm512_storeu_pd,
         _mm512_fmadd_pd,
         _mm512_add_pd,
+        _mm512_max_pd,
         |p, n| _mm512_maskz_loadu_pd(((1_u32 << n) - 1) as u8, p),
         |v, p, n| _mm512_mask_storeu_pd(p, ((1_u32 << n) - 1) as u8, v),
         |v| _mm512_reduce_add_pd(v)
@@ -258,6 +329,7 @@ mod x86 {
         _mm256_storeu_ps,
         _mm256_fmadd_ps,
         _mm256_add_ps,
+        _mm256_max_ps,
         |p, n| _mm256_maskload_ps(p, mask32(n)),
         |v, p, n| _mm256_maskstore_ps(p, mask32(n), v),
         |v| {
@@ -277,6 +349,7 @@ mod x86 {
         _mm256_storeu_pd,
         _mm256_fmadd_pd,
         _mm256_add_pd,
+        _mm256_max_pd,
         |p, n| _mm256_maskload_pd(p, mask64(n)),
         |v, p, n| _mm256_maskstore_pd(p, mask64(n), v),
         |v| {

@@ -32,8 +32,8 @@ pub trait ReduceOps: Memory {
     /// Sums of squares and magnitudes of a flat buffer.
     ///
     /// # Numerics
-    /// Blocks of 4096 elements are summed in sixteen lanes of `f32` squares widened to `f64`; blocks are added in
-    /// order. The same bits for every vector width.
+    /// Elements are widened to `f64` before they are squared. Blocks of 4096 are summed in sixteen lanes, blocks are
+    /// added in order: the same bits for every vector width.
     fn moments(&self, x: Self::View<'_>) -> Moments;
 
     /// `sum x y`, in the arithmetic of [`ReduceOps::moments`].

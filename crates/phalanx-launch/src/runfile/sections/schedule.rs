@@ -29,5 +29,10 @@ kinds! {
             /// The last rate, as a share of `optimizer.lr`.
             final_factor: f64 = 0.0, "", Range::Within(0.0, 1.0), Fixed;
         }
+        /// Follows a schedule file, such as `phalanx schedule refine` writes.
+        "refined" => Refined {
+            /// The file.
+            path: String, "", Range::Any, Fixed;
+        }
     }
 }

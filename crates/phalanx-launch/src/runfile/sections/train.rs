@@ -30,11 +30,17 @@ keys! {
         bucket_bytes: Bytes = Bytes(1 << 20), "bytes", Range::AtLeast(4.0), Fixed;
         /// How long a rank waits for the others before the job ends.
         timeout_seconds: f64 = 60.0, "seconds", Range::UpTo(0.0, 1e6), Fixed;
+        /// How long a rank that is a process may give no sign of life, or no progress while others wait,
+        /// before all ranks end.
+        lost_after_seconds: f64 = 15.0, "seconds", Range::UpTo(0.0, 86_400.0), May;
         /// "stop" ends all ranks before the update when a loss or gradient is not finite; "skip"
         /// leaves the step out on all ranks.
         on_nonfinite: OnNonfinite = OnNonfinite::Stop, "", Range::Any, Fixed;
         /// Steps between two looks at the validation set; 0: at the end of each epoch.
         eval_every_steps: u64 = 0, "steps", Range::AtLeast(0.0), Fixed;
+        /// Samples between two looks at the validation set, in place of `eval_every_steps`; 0: steps count. For runs
+        /// whose batch changes.
+        eval_every_samples: u64 = 0, "samples", Range::AtLeast(0.0), Fixed;
         /// Steps between two entries in the log and in `events.jsonl`.
         log_every_steps: u64 = 10, "steps", Range::AtLeast(1.0), May;
         /// Memory that the job may take; not given: no limit.

@@ -1,0 +1,368 @@
+//! Blocking collectives.
+
+use crate::announce::{Announcement, Heard, PAYLOAD_BYTES};
+use crate::error::MpiError;
+use crate::ffi::{Exchange, Layout, MOST, Placed};
+use crate::lane::{Lane, Local};
+use crate::slices::{self, Among, place};
+use phalanx_comm::backend::{self, Arithmetic, fold_ranks};
+use phalanx_comm::{Call, CommError, Element, OpKind, Rank, ReduceOp};
+use std::time::Duration;
+
+/// Bytes that are exchanged with each rank at a time: memory for them is bounded, and no call counts beyond 32 bits.
+const PIECE_BYTES: usize = 4 << 20;
+
+impl Lane {
+    /// One blocking collective: announces `call` with `payload`, waits for all, and runs `then` if all called the same.
+    fn meet<R>(
+        &self,
+        call: Call,
+        bytes: usize,
+        payload: &[u8],
+        then: impl FnOnce(&dyn Heard, &mut Data<'_>) -> Result<R, CommError>,
+    ) -> Result<R, CommError> {
+        self.family.check()?;
+        let mut guard = self.lock();
+        let local = &mut *guard;
+        if !local.queue.is_empty() {
+            self.drain(local)?;
+        }
+        let seq = local.last + 1;
+        self.wait_for_slot(&call, seq)?;
+        local.last = seq;
+        let begun = self.family.now();
+        let mut announcement = Announcement::new(seq, &call, bytes, begun);
+        announcement.carry(payload);
+        let mut announced = self.announce(&announcement)?;
+        self.note(seq, call.op, bytes, begun);
+        let late = |rank| self.is_late(rank, seq);
+        let waited = self.wait_until(&call, seq, &mut || self.is_heard(&mut announced, seq), &late)?;
+        let Local { stage, scratch, .. } = local;
+        let (mut stage, mut scratch) = (*stage, std::mem::take(scratch));
+        let mut data = Data { call, seq, stage: &mut stage, scratch: &mut scratch };
+        let result = self.with_heard(&announced, seq, &call, |heard| then(heard, &mut data));
+        (local.stage, local.scratch) = (stage, scratch);
+        let result = result?;
+        if let Some(board) = &self.board {
+            board.done(seq);
+        }
+        self.end(seq, begun, waited);
+        Ok(result)
+    }
+
+    const fn among(&self) -> Among {
+        Among { data: self.data, me: self.me, size: self.members.len() }
+    }
+
+    pub(crate) fn barrier(&self) -> Result<(), CommError> {
+        self.meet(Call::new(OpKind::Barrier), 0, &[], |_, _| Ok(()))
+    }
+
+    pub(crate) fn all_reduce<T: Element>(&self, buf: &mut [T], op: ReduceOp) -> Result<(), CommError> {
+        let call = Call::new(OpKind::AllReduce).of(T::DTYPE, buf.len()).reducing(op);
+        let bytes = size_of_val(buf);
+        if self.size() == 1 {
+            return self.meet(call, bytes, &[], |_, _| Ok(()));
+        }
+        if bytes <= PAYLOAD_BYTES {
+            let mut payload = [0; PAYLOAD_BYTES];
+            payload[..bytes].copy_from_slice(bytemuck::cast_slice(buf));
+            return self.meet(call, bytes, &payload[..bytes], |heard, _| {
+                self.reduce_inline(heard, buf, op);
+                Ok(())
+            });
+        }
+        self.meet(call, bytes, &[], |_, data| match &self.stages {
+            Some(_) => self.reduce_staged(data, buf, op),
+            None => slices::all_reduce(self.among(), buf, op, data.scratch).map_err(|e| self.broken(&e)),
+        })
+    }
+
+    /// Reduces the numbers that travelled in the announcements.
+    #[inline]
+    pub(crate) fn reduce_inline<T: Element>(&self, heard: &dyn Heard, buf: &mut [T], op: ReduceOp) {
+        let mut acc = [<T as Arithmetic>::Acc::default(); PAYLOAD_BYTES / 2];
+        let acc = &mut acc[..buf.len()];
+        heard.copy_payload(0, bytemuck::cast_slice_mut(buf));
+        T::load(acc, buf);
+        for rank in 1..self.size() {
+            heard.copy_payload(rank, bytemuck::cast_slice_mut(buf));
+            T::fold(acc, buf, op);
+        }
+        T::store(buf, acc);
+    }
+
+    /// Reduces a buffer that is not shared by way of memory that is, piece by piece.
+    #[expect(unsafe_code, reason = "the fused reduction of phalanx-comm, on staging memory")]
+    fn reduce_staged<T: Element>(
+        &self,
+        data: &mut Data<'_>,
+        buf: &mut [T],
+        op: ReduceOp,
+    ) -> Result<(), CommError> {
+        let (Some(stages), Some(board)) = (&self.stages, &self.board) else {
+            return Ok(());
+        };
+        let starts: Vec<*mut T> = (0..self.size()).map(|rank| stages.start(rank)).collect();
+        for piece in buf.chunks_mut(stages.bytes() / size_of::<T>()) {
+            let mine = backend::share(self.me, self.size(), piece.len(), size_of::<T>());
+            // SAFETY: the others touch this stage only between the two points below, and the last piece is over
+            unsafe { stages.put(self.me, bytemuck::cast_slice(piece)) };
+            self.come_to_stage(board, data)?;
+            // SAFETY: all stages are filled, and no other rank has this share
+            unsafe { backend::all_reduce(&starts[..], mine, op) };
+            self.come_to_stage(board, data)?;
+            // SAFETY: all have written their shares, and write again after the next point only
+            unsafe { stages.get(self.me, bytemuck::cast_slice_mut(piece)) };
+        }
+        Ok(())
+    }
+
+    /// Waits until all ranks have come to the next point of a staged reduction.
+    fn come_to_stage(&self, board: &crate::board::Board, data: &mut Data<'_>) -> Result<Duration, CommError> {
+        *data.stage += 1;
+        let stage = *data.stage;
+        board.stage(stage);
+        let late = |rank| !board.has_staged(rank, stage);
+        self.wait_until(&data.call, data.seq, &mut || Ok(board.all_staged(stage)), &late)
+    }
+
+    pub(crate) fn reduce_scatter<T: Element>(
+        &self,
+        send: &[T],
+        counts: &[usize],
+        recv: &mut [T],
+        op: ReduceOp,
+    ) -> Result<(), CommError> {
+        let kind = OpKind::ReduceScatter;
+        self.check_len(kind, "counts", counts.len(), self.size())?;
+        self.check_len(kind, "elements to send", send.len(), counts.iter().sum())?;
+        self.check_len(kind, "elements to receive", recv.len(), counts[self.me])?;
+        let call = Call::new(kind).of(T::DTYPE, send.len()).reducing(op).with_counts(counts);
+        let most = counts.iter().copied().max().unwrap_or(0);
+        let received = vec![counts[self.me]; self.size()];
+        self.meet(call, size_of_val(send), &[], |_, data| {
+            self.in_pieces(data, most, send, counts, &received, |from, copies| {
+                let n = copies.len() / self.size();
+                let recv = &mut recv[from..from + n];
+                fold_ranks(recv, self.size(), |rank| &copies[rank * n..(rank + 1) * n], op);
+            })
+        })
+    }
+
+    pub(crate) fn all_gather<T: Element>(
+        &self,
+        send: &[T],
+        counts: &[usize],
+        recv: &mut [T],
+    ) -> Result<(), CommError> {
+        let kind = OpKind::AllGather;
+        self.check_len(kind, "counts", counts.len(), self.size())?;
+        self.check_len(kind, "elements to send", send.len(), counts[self.me])?;
+        self.check_len(kind, "elements to receive", recv.len(), counts.iter().sum())?;
+        let call = Call::new(kind).of(T::DTYPE, recv.len()).with_counts(counts);
+        let bytes = counts.iter().max().map_or(0, |most| most * size_of::<T>());
+        let sent: &[u8] = bytemuck::cast_slice(send);
+        let inline = if bytes <= PAYLOAD_BYTES { sent } else { &[] };
+        self.meet(call, size_of_val(send), inline, |heard, data| {
+            let counts: Vec<_> = counts.iter().map(|n| n * size_of::<T>()).collect();
+            self.gather_bytes(heard, data, sent, &counts, bytemuck::cast_slice_mut(recv))
+        })
+    }
+
+    pub(crate) fn all_gather_bytes(&self, send: &[u8]) -> Result<Vec<Vec<u8>>, CommError> {
+        let inline = if send.len() <= PAYLOAD_BYTES { send } else { &[] };
+        self.meet(Call::new(OpKind::AllGatherBytes), send.len(), inline, |heard, data| {
+            if self.size() == 1 {
+                return Ok(vec![send.to_vec()]);
+            }
+            let counts: Vec<_> = (0..self.size()).map(|rank| heard.bytes(rank)).collect();
+            let mut all = vec![0; counts.iter().sum()];
+            self.gather_bytes(heard, data, send, &counts, &mut all)?;
+            let mut rest = &all[..];
+            let parts = counts.into_iter().map(|n| {
+                let (part, tail) = rest.split_at(n);
+                rest = tail;
+                part.to_vec()
+            });
+            Ok(parts.collect())
+        })
+    }
+
+    /// Joins `send` of all ranks, `counts` bytes each: from the announcements, if the longest fits into one.
+    fn gather_bytes(
+        &self,
+        heard: &dyn Heard,
+        data: &mut Data<'_>,
+        send: &[u8],
+        counts: &[usize],
+        recv: &mut [u8],
+    ) -> Result<(), CommError> {
+        let most = counts.iter().copied().max().unwrap_or(0);
+        if self.size() == 1 {
+            recv.copy_from_slice(send);
+            return Ok(());
+        }
+        let starts: Vec<usize> =
+            counts.iter().scan(0, |end, n| Some(std::mem::replace(end, *end + n))).collect();
+        if most <= PAYLOAD_BYTES {
+            for (rank, (start, n)) in starts.iter().zip(counts).enumerate() {
+                heard.copy_payload(rank, &mut recv[*start..start + n]);
+            }
+            return Ok(());
+        }
+        for from in (0..most).step_by(PIECE_BYTES) {
+            let piece = |n: usize| n.min(from)..n.min(from + PIECE_BYTES);
+            let pieces = counts.iter().map(|n| piece(*n).len());
+            let layout = Layout::of(pieces).ok_or_else(|| self.too_many(counts.len()))?;
+            let all: &mut [u8] =
+                bytemuck::cast_slice_mut(place::<u64>(data.scratch, layout.len().div_ceil(8)));
+            let at: usize = counts[..self.me].iter().map(|n| piece(*n).len()).sum();
+            let own = &send[piece(send.len())];
+            all[at..at + own.len()].copy_from_slice(own);
+            self.data
+                .all_gather_in_place(&Placed::of_mut(all, &layout, 1), 1)
+                .map_err(|e| self.broken(&e))?;
+            let mut rest = &all[..];
+            for (start, n) in starts.iter().zip(counts) {
+                let (part, tail) = rest.split_at(piece(*n).len());
+                recv[start + piece(*n).start..start + piece(*n).end].copy_from_slice(part);
+                rest = tail;
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn all_to_all<T: Element>(
+        &self,
+        send: &[T],
+        send_counts: &[usize],
+        recv: &mut [T],
+        recv_counts: &[usize],
+    ) -> Result<(), CommError> {
+        let kind = OpKind::AllToAll;
+        self.check_len(kind, "counts", send_counts.len(), self.size())?;
+        self.check_len(kind, "counts", recv_counts.len(), self.size())?;
+        self.check_len(kind, "elements to send", send.len(), send_counts.iter().sum())?;
+        self.check_len(kind, "elements to receive", recv.len(), recv_counts.iter().sum())?;
+        let starts: Vec<usize> =
+            recv_counts.iter().scan(0, |end, n| Some(std::mem::replace(end, *end + n))).collect();
+        self.meet(Call::new(kind).of(T::DTYPE, 0), size_of_val(send), &[], |_, data| {
+            let most = self.check_pairs(send_counts, recv_counts)?;
+            let piece = PIECE_BYTES / size_of::<T>();
+            self.in_pieces(data, most, send, send_counts, recv_counts, |from, copies| {
+                let mut rest = copies;
+                for (start, n) in starts.iter().zip(recv_counts) {
+                    let range = (*n).min(from)..(*n).min(from + piece);
+                    let (part, tail) = rest.split_at(range.len());
+                    recv[start + range.start..start + range.end].copy_from_slice(part);
+                    rest = tail;
+                }
+            })
+        })
+    }
+
+    /// Whether all ranks expect what they are sent; the longest segment of any pair.
+    fn check_pairs(&self, send_counts: &[usize], recv_counts: &[usize]) -> Result<usize, CommError> {
+        let size = self.size();
+        let own: Vec<u64> = send_counts.iter().chain(recv_counts).map(|n| *n as u64).collect();
+        let mut all = vec![0; 2 * size * size];
+        self.data.all_gather(&own, &mut all).map_err(|error| self.broken(&error))?;
+        let count = |rank: usize, at: usize| usize::try_from(all[rank * 2 * size + at]).unwrap_or(usize::MAX);
+        for (from, to) in (0..size).flat_map(|from| (0..size).map(move |to| (from, to))) {
+            let (sent, expected) = (count(from, to), count(to, size + from));
+            if sent != expected {
+                let (from, to) = (self.members[from], self.members[to]);
+                let error = CommError::Counts { op: OpKind::AllToAll, from, to, sent, expected };
+                return Err(self.family.fail_together(self.members[0], error));
+            }
+        }
+        let lengths = (0..size).flat_map(|from| (0..size).map(move |to| (from, to)));
+        Ok(lengths.map(|(from, to)| count(from, to)).max().unwrap_or(0))
+    }
+
+    /// Exchanges segments in rounds of bounded size. `arrived(from, copies)` gets, of every rank in order, the elements
+    /// of its segment from `from` on.
+    fn in_pieces<T: Element>(
+        &self,
+        data: &mut Data<'_>,
+        most: usize,
+        send: &[T],
+        send_counts: &[usize],
+        recv_counts: &[usize],
+        mut arrived: impl FnMut(usize, &[T]),
+    ) -> Result<(), CommError> {
+        let (unit, step) = (size_of::<T>(), PIECE_BYTES / size_of::<T>());
+        for from in (0..most).step_by(step) {
+            let piece = |n: &usize| (*n).min(from)..(*n).min(from + step);
+            let layout = |counts: &[usize]| {
+                Layout::of(counts.iter().map(|n| piece(n).len())).ok_or_else(|| self.too_many(counts.len()))
+            };
+            let (sent, received) = (layout(send_counts)?, layout(recv_counts)?);
+            let mut packed = Vec::with_capacity(sent.len());
+            let mut start = 0;
+            for n in send_counts {
+                packed.extend_from_slice(&send[start..start + n][piece(n)]);
+                start += n;
+            }
+            let copies = place::<T>(data.scratch, received.len());
+            let exchange = Exchange {
+                send: Placed::of(bytemuck::cast_slice(&packed), &sent, unit),
+                recv: Placed::of_mut(bytemuck::cast_slice_mut(copies), &received, unit),
+                unit,
+            };
+            self.data.all_to_all(&exchange).map_err(|error| self.broken(&error))?;
+            arrived(from, copies);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn broadcast(&self, root: Rank, buf: &mut Vec<u8>) -> Result<(), CommError> {
+        let is_root = root.index() == self.me;
+        let bytes = if is_root { buf.len() } else { 0 };
+        let inline = if is_root && bytes <= PAYLOAD_BYTES { buf.clone() } else { Vec::new() };
+        self.meet(Call::new(OpKind::Broadcast).from_root(root), bytes, &inline, |heard, _| {
+            if self.size() == 1 {
+                return Ok(());
+            }
+            buf.resize(heard.bytes(root.index()), 0);
+            if buf.len() <= PAYLOAD_BYTES {
+                heard.copy_payload(root.index(), buf);
+                return Ok(());
+            }
+            let mut pieces = buf.chunks_mut(MOST);
+            pieces.try_for_each(|piece| self.data.broadcast(piece, root.index())).map_err(|e| self.broken(&e))
+        })
+    }
+
+    pub(crate) fn check_len(
+        &self,
+        op: OpKind,
+        what: &'static str,
+        got: usize,
+        need: usize,
+    ) -> Result<(), CommError> {
+        if got == need {
+            return Ok(());
+        }
+        Err(self.family.fail(CommError::Length { rank: self.world_rank(), op, what, got, need }))
+    }
+
+    /// Pieces of so many ranks are more than a call may count.
+    fn too_many(&self, ranks: usize) -> CommError {
+        let source = std::io::ErrorKind::InvalidInput.into();
+        self.broken(&MpiError::Memory {
+            what: "pieces for one call of MPI",
+            bytes: ranks * PIECE_BYTES,
+            source,
+        })
+    }
+}
+
+/// What a blocking collective needs once all have announced it.
+struct Data<'a> {
+    call: Call,
+    seq: u64,
+    stage: &'a mut u64,
+    scratch: &'a mut Vec<u64>,
+}

@@ -1,0 +1,314 @@
+//! One rank's end of a communicator: its collectives in order, blocking ones in `blocking`, started ones in `started`.
+
+use crate::alarm::Family;
+use crate::announce::{Announcement, Heard, WORDS};
+use crate::board::{Board, DEPTH};
+use crate::error::MpiError;
+use crate::ffi::{Handle, Request, SentAndReceived};
+use crate::segment::{SharedWords, Stages, Token};
+use crate::started::Queue;
+use crate::wait::Patience;
+use phalanx_comm::backend::StatsCell;
+use phalanx_comm::{Call, CommError, FlightRecorder, OpKind, OpRecord, Rank};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// One rank's end of a communicator.
+#[derive(Debug)]
+pub(crate) struct Lane {
+    pub(crate) family: Arc<Family>,
+    /// The number of the communicator in its world, the same on all its ranks.
+    pub(crate) id: u64,
+    pub(crate) me: usize,
+    /// The world rank of each member.
+    pub(crate) members: Vec<Rank>,
+    /// Where announcements are gathered if there is no board. Apart from `data`, as both are in use at once and
+    /// their calls must come in one order on all ranks.
+    announce: Handle,
+    /// Where numbers travel.
+    pub(crate) data: Handle,
+    /// Where all members share a node.
+    pub(crate) board: Option<Board>,
+    /// Where they stage buffers that are not shared.
+    pub(crate) stages: Option<Stages>,
+    pub(crate) patience: Patience,
+    pub(crate) flight: FlightRecorder,
+    pub(crate) stats: StatsCell,
+    announced: Arc<AtomicU64>,
+    /// The last announcements that were gathered, for reports.
+    heard: Mutex<Vec<u64>>,
+    local: Mutex<Local>,
+}
+
+/// What only this rank knows.
+#[derive(Debug, Default)]
+pub(crate) struct Local {
+    /// Number of the last collective begun.
+    pub(crate) last: u64,
+    splits: u64,
+    /// The last point of staged reductions that this rank has come to.
+    pub(crate) stage: u64,
+    pub(crate) queue: Queue,
+    /// Where slices of others arrive.
+    pub(crate) scratch: Vec<u64>,
+}
+
+/// An announcement that is on its way to the others.
+#[derive(Debug)]
+pub(crate) enum Announced {
+    /// By the board.
+    Posted,
+    /// By `MPI_Iallgather`.
+    Gathering(Request<SentAndReceived>),
+}
+
+/// Bytes of one rank's staging memory: two of them stay in a second-level cache.
+const STAGE_BYTES: usize = 256 * 1024;
+
+/// The memory that the members of a lane share on a node.
+struct Shared {
+    board: Board,
+    stages: Stages,
+}
+
+impl Shared {
+    /// Collective over `data`, whose ranks share a node: made by the first, mapped by the others. `None` where one of them
+    /// may not map another's memory, as in containers of their own.
+    fn among(
+        family: &Family,
+        data: Handle,
+        me: usize,
+        pid: u32,
+        size: usize,
+    ) -> Result<Option<Self>, MpiError> {
+        let lens = [Board::words(size), size * STAGE_BYTES / 8];
+        let made = lens.map(|len| (me == 0).then(|| family.segments.words(len)).transpose());
+        let [board, stages] = made;
+        let (board, stages) = (board?, stages?);
+        let token = |made: &Option<(_, Token)>| made.as_ref().map_or(0, |(_, token)| token.segment);
+        let mut tokens = [token(&board), token(&stages)];
+        data.broadcast(bytemuck::cast_slice_mut(&mut tokens), 0)?;
+        let mapped = |made: Option<(SharedWords, Token)>, at: usize| match made {
+            Some((words, _)) => Ok(words),
+            None => family.segments.words_of(pid, Token { segment: tokens[at], offset: 0 }, lens[at]),
+        };
+        let both = mapped(board, 0).and_then(|board| Ok((board, mapped(stages, 1)?)));
+        let mut have = vec![0; size];
+        data.all_gather(&[u64::from(both.is_ok())], &mut have)?;
+        Ok(both.ok().filter(|_| have.iter().all(|has| *has == 1)).map(|(board, stages)| Self {
+            board: Board::new(board, size, me),
+            stages: Stages::new(stages, size),
+        }))
+    }
+}
+
+impl Lane {
+    /// Collective over `handle`: the lane of this rank among `members`.
+    pub(crate) fn new(
+        family: Arc<Family>,
+        id: u64,
+        handle: Handle,
+        members: Vec<Rank>,
+    ) -> Result<Self, MpiError> {
+        let (announce, data) = (handle.duplicate()?, handle.duplicate()?);
+        let (me, size) = (data.rank()?, members.len());
+        let place = |rank: &Rank| family.places[rank.index()];
+        let is_one_node = members.iter().all(|rank| place(rank).node == place(&members[0]).node);
+        let shared = match is_one_node && size > 1 {
+            true => Shared::among(&family, data, me, place(&members[0]).pid, size)?,
+            false => None,
+        };
+        let (board, stages) = shared.map(|shared| (shared.board, shared.stages)).unzip();
+        let on_node = |at: &usize| family.places[*at].node == family.places[family.rank.index()].node;
+        let patience = Patience::for_ranks((0..family.size).filter(on_node).count());
+        let announced = family.counter(id);
+        Ok(Self {
+            id,
+            me,
+            members,
+            announce,
+            data,
+            board,
+            stages,
+            patience,
+            flight: FlightRecorder::new(),
+            stats: StatsCell::default(),
+            announced,
+            heard: Mutex::default(),
+            local: Mutex::new(Local::default()),
+            family,
+        })
+    }
+
+    pub(crate) fn size(&self) -> usize {
+        self.members.len()
+    }
+
+    /// This rank in the whole world.
+    pub(crate) fn world_rank(&self) -> Rank {
+        self.members[self.me]
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Local> {
+        self.local.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The lock, unless another thread of this rank is in a collective.
+    pub(crate) fn try_lock(&self) -> Option<MutexGuard<'_, Local>> {
+        self.local.try_lock().ok()
+    }
+
+    pub(crate) fn next_split(&self) -> u64 {
+        let mut local = self.lock();
+        local.splits += 1;
+        local.splits
+    }
+
+    /// Fails the world with an error of MPI or the system.
+    pub(crate) fn broken(&self, error: &MpiError) -> CommError {
+        self.family.broken(error)
+    }
+
+    /// Sends an announcement on its way. Its slot must be [free](Self::may_announce).
+    #[inline]
+    pub(crate) fn announce(&self, announcement: &Announcement) -> Result<Announced, CommError> {
+        self.announced.store(announcement.words[0], Ordering::Release);
+        if let Some(board) = &self.board {
+            board.announce(announcement);
+            return Ok(Announced::Posted);
+        }
+        if self.size() == 1 {
+            // alone: what it gathers is what it sends
+            return Ok(Announced::Posted);
+        }
+        let (send, recv) = (announcement.words.into(), vec![0; WORDS * self.size()].into());
+        let gathering = self.announce.start_all_gather(send, recv).map_err(|error| self.broken(&error))?;
+        Ok(Announced::Gathering(gathering))
+    }
+
+    /// Whether collective `seq` may be announced.
+    pub(crate) fn may_announce(&self, seq: u64) -> bool {
+        self.board.as_ref().is_none_or(|board| board.is_free(seq))
+    }
+
+    /// Whether all have announced collective `seq`.
+    #[inline]
+    pub(crate) fn is_heard(&self, announced: &mut Announced, seq: u64) -> Result<bool, CommError> {
+        match announced {
+            Announced::Posted => Ok(self.board.as_ref().is_none_or(|board| board.all_announced(seq))),
+            Announced::Gathering(request) => request.test().map_err(|error| self.broken(&error)),
+        }
+    }
+
+    /// Looks at what all ranks announced to collective `seq`, if they all announced `call`.
+    #[inline]
+    pub(crate) fn with_heard<R>(
+        &self,
+        announced: &Announced,
+        seq: u64,
+        call: &Call,
+        f: impl FnOnce(&dyn Heard) -> Result<R, CommError>,
+    ) -> Result<R, CommError> {
+        match (announced, &self.board) {
+            (Announced::Gathering(request), _) => {
+                let Some((_, heard)) = request.kept() else { unreachable!("looked at once it is heard") };
+                let mut last = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+                last.clear();
+                last.extend_from_slice(heard);
+                drop(last);
+                self.agree(&**heard, seq, call)?;
+                f(&Gathered(heard))
+            }
+            (Announced::Posted, Some(board)) => {
+                self.agree(&board.heard(seq), seq, call)?;
+                f(&board.heard(seq))
+            }
+            (Announced::Posted, None) => f(&Gathered(&[])),
+        }
+    }
+
+    fn agree(&self, heard: &(impl Heard + ?Sized), seq: u64, call: &Call) -> Result<(), CommError> {
+        if heard.dissenter(self.size(), call).is_none() {
+            return Ok(());
+        }
+        let calls = self.members.iter().enumerate().map(|(rank, world)| (*world, heard.call(rank))).collect();
+        Err(self.family.fail_together(self.members[0], CommError::Mismatch { seq, calls }))
+    }
+
+    /// The last collective that `rank` is known to have announced here.
+    pub(crate) fn last_of(&self, rank: usize) -> Option<OpRecord> {
+        if rank == self.me {
+            return self.flight.last();
+        }
+        if let Some(board) = &self.board {
+            let seq = board.last_announced(rank);
+            let mut record = (seq > 0).then(|| board.heard(seq).record(rank))?;
+            record.finished = board.is_done(rank, seq).then_some(record.started);
+            return Some(record);
+        }
+        // the last that all announced
+        let heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        (!heard.is_empty()).then(|| heard[..].record(rank))
+    }
+
+    /// Notes that collective `seq` was announced.
+    #[inline]
+    pub(crate) fn note(&self, seq: u64, op: OpKind, bytes: usize, now: u64) {
+        self.flight.begin(seq, op, bytes, now);
+        self.stats.called(bytes);
+    }
+
+    /// Notes the end of a blocking collective.
+    #[inline]
+    pub(crate) fn end(&self, seq: u64, begun: u64, waited: Duration) {
+        let now = self.family.now();
+        self.flight.finish(seq, now);
+        self.stats.exposed(now.saturating_sub(begun));
+        self.stats.waited(waited);
+    }
+
+    /// Tells the others of the node that this rank takes part in nothing any more. After a failure they are told that.
+    pub(crate) fn leave(&self) {
+        if let Some(board) = self.board.as_ref().filter(|_| self.family.failure().is_none()) {
+            board.leave();
+        }
+    }
+
+    /// The ranks that are not done with collective `seq`.
+    pub(crate) fn is_late_in_work(&self, rank: usize, seq: u64) -> bool {
+        self.board.as_ref().is_some_and(|board| !board.is_done(rank, seq))
+    }
+
+    /// The ranks that have not announced collective `seq`.
+    pub(crate) fn is_late(&self, rank: usize, seq: u64) -> bool {
+        self.board.as_ref().is_some_and(|board| !board.has_announced(rank, seq))
+    }
+
+    /// Waits until the slot of collective `seq` is free.
+    #[inline]
+    pub(crate) fn wait_for_slot(&self, call: &Call, seq: u64) -> Result<(), CommError> {
+        if self.may_announce(seq) {
+            return Ok(());
+        }
+        let late = |rank| self.is_late_in_work(rank, seq - DEPTH);
+        let waited = self.wait_until(call, seq, &mut || Ok(self.may_announce(seq)), &late)?;
+        self.stats.waited(waited);
+        Ok(())
+    }
+}
+
+/// Announcements one after the other.
+struct Gathered<'a>(&'a [u64]);
+
+impl Heard for Gathered<'_> {
+    fn word(&self, rank: usize, at: usize) -> u64 {
+        self.0.word(rank, at)
+    }
+}
+
+impl Drop for Lane {
+    fn drop(&mut self) {
+        self.leave();
+    }
+}

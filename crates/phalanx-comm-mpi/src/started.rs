@@ -1,0 +1,361 @@
+//! Started collectives: a queue a rank, worked off in order by whatever call comes along.
+
+use crate::announce::{Announcement, Heard, PAYLOAD_BYTES, PAYLOAD_WORDS};
+use crate::board::DEPTH;
+use crate::lane::{Announced, Lane, Local};
+use crate::segment::Token;
+use crate::slices::{Among, Kind, Moving};
+use phalanx_comm::backend::{self, digest};
+use phalanx_comm::{
+    Call, CommError, Dtype, NodeId, OpKind, Rank, ReduceOp, Region, ShardTree, TreeNodes, WorldSize,
+};
+use std::collections::VecDeque;
+use std::time::Instant;
+
+/// The memory that a started collective owns until it is complete.
+#[derive(Debug)]
+pub(crate) enum Held {
+    Region(Region<f32>),
+    Nodes(TreeNodes),
+}
+
+#[derive(Debug)]
+struct Op {
+    seq: u64,
+    call: Call,
+    kind: Kind,
+    nodes: TreeNodes,
+    stage: Stage,
+    /// Whether nobody waits for the result.
+    is_forgotten: bool,
+}
+
+#[derive(Debug)]
+enum Stage {
+    Queued,
+    Announced(Announced),
+    /// Between nodes, or in memory that is not shared.
+    Moving(Moving),
+    /// This rank's share is done.
+    Worked,
+}
+
+/// Started and not yet collected.
+#[derive(Debug, Default)]
+pub(crate) struct Queue {
+    ops: VecDeque<Op>,
+    done: Vec<(u64, Held)>,
+    starts: Vec<*mut f32>,
+    firsts: Vec<usize>,
+    merges: Vec<(usize, usize)>,
+}
+
+// SAFETY: the addresses in `starts` are followed only in the call that wrote them
+#[expect(unsafe_code, reason = "scratch memory for addresses")]
+unsafe impl Send for Queue {}
+
+impl Queue {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.ops.is_empty()
+    }
+
+    fn take(&mut self, seq: u64) -> Option<Held> {
+        let at = self.done.iter().position(|(done, _)| *done == seq)?;
+        Some(self.done.swap_remove(at).1)
+    }
+}
+
+impl Op {
+    fn bytes(&self) -> usize {
+        self.nodes.iter().map(|(_, region)| region.len() * size_of::<f32>()).sum()
+    }
+
+    /// Whether its numbers travel in the announcement.
+    fn is_inline(&self) -> bool {
+        matches!(self.kind, Kind::Ranks(_)) && self.call.len * size_of::<f32>() <= PAYLOAD_BYTES
+    }
+
+    fn held(&mut self) -> Held {
+        match self.kind {
+            Kind::Tree(_) => Held::Nodes(std::mem::take(&mut self.nodes)),
+            Kind::Ranks(_) => Held::Region(self.nodes.pop().map(|(_, region)| region).unwrap_or_default()),
+        }
+    }
+}
+
+/// Words of a token in an announcement.
+const TOKEN_WORDS: usize = 2;
+
+impl Lane {
+    /// Starts the sum of `region` over ranks, and returns its number.
+    pub(crate) fn start_all_reduce(&self, region: Region<f32>, op: ReduceOp) -> Result<u64, CommError> {
+        let call = Call::new(OpKind::AllReduce).of(Dtype::F32, region.len()).reducing(op);
+        self.start(call, Kind::Ranks(op), vec![(NodeId::leaf(0), region)])
+    }
+
+    /// Starts the sum of `nodes` in the order of `tree`, and returns its number.
+    pub(crate) fn start_tree_reduce(&self, tree: ShardTree, nodes: TreeNodes) -> Result<u64, CommError> {
+        let (op, rank, size) = (OpKind::TreeReduce, self.world_rank(), WorldSize(self.size()));
+        tree.check(size).map_err(|error| self.family.fail(error))?;
+        let cover = || tree.cover(tree.shards_of(Rank(self.me), size));
+        let len = nodes.first().map_or(0, |(_, region)| region.len());
+        self.check_len(op, "nodes", nodes.len(), cover().count())?;
+        for ((got, region), need) in nodes.iter().zip(cover()) {
+            self.check_len(op, "elements in a node", region.len(), len)?;
+            if *got != need {
+                let error = CommError::Node { rank, got: got.start(), need: need.start() };
+                return Err(self.family.fail(error));
+            }
+        }
+        let mut call = Call::new(op).of(Dtype::F32, len).reducing(ReduceOp::Sum);
+        call.digest = digest(&[tree.shards()]);
+        self.start(call, Kind::Tree(tree), nodes)
+    }
+
+    fn start(&self, call: Call, kind: Kind, nodes: TreeNodes) -> Result<u64, CommError> {
+        self.family.check()?;
+        let mut local = self.lock();
+        local.last += 1;
+        let seq = local.last;
+        let op = Op { seq, call, kind, nodes, stage: Stage::Queued, is_forgotten: false };
+        self.note(seq, call.op, op.bytes(), self.family.now());
+        local.queue.ops.push_back(op);
+        self.announce_queued(&mut local)?;
+        Ok(seq)
+    }
+
+    /// Does what can be done without waiting, unless another thread of this rank is at it.
+    pub(crate) fn progress(&self) -> Result<(), CommError> {
+        self.family.check()?;
+        self.try_lock().map_or(Ok(()), |mut local| self.advance(&mut local))
+    }
+
+    /// Whether collective `seq` is complete.
+    pub(crate) fn test(&self, seq: u64) -> Result<bool, CommError> {
+        let mut local = self.lock();
+        let is_done = |local: &Local| local.queue.done.iter().any(|(done, _)| *done == seq);
+        if !is_done(&local) {
+            self.advance(&mut local)?;
+        }
+        Ok(is_done(&local))
+    }
+
+    /// The memory of collective `seq`, once it is complete.
+    pub(crate) fn wait(&self, seq: u64) -> Result<Held, CommError> {
+        let begun = Instant::now();
+        let mut local = self.lock();
+        let is_there = |local: &Local| local.queue.done.iter().any(|(done, _)| *done == seq);
+        self.advance_until(&mut local, &is_there)?;
+        self.stats.exposed(u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX));
+        match local.queue.take(seq) {
+            Some(held) => Ok(held),
+            None => unreachable!("a ticket is waited for once"),
+        }
+    }
+
+    /// Gives the result of collective `seq` up; the collective itself goes on.
+    pub(crate) fn forget(&self, seq: u64) {
+        let mut local = self.lock();
+        if local.queue.take(seq).is_none()
+            && let Some(op) = local.queue.ops.iter_mut().find(|op| op.seq == seq)
+        {
+            op.is_forgotten = true;
+        }
+    }
+
+    /// Completes all that was started.
+    pub(crate) fn drain(&self, local: &mut Local) -> Result<(), CommError> {
+        self.advance_until(local, &|local| local.queue.is_empty())
+    }
+
+    fn advance_until(&self, local: &mut Local, is_reached: &dyn Fn(&Local) -> bool) -> Result<(), CommError> {
+        self.advance(local)?;
+        while !is_reached(local) {
+            let Some((call, seq)) = local.queue.ops.front().map(|op| (op.call, op.seq)) else {
+                return Ok(());
+            };
+            let is_worked = matches!(local.queue.ops[0].stage, Stage::Worked);
+            let late = |rank| match is_worked {
+                true => self.is_late_in_work(rank, seq),
+                false => self.is_late(rank, seq),
+            };
+            let before = local.queue.done.len() + local.queue.ops.len();
+            let mut ready = || {
+                self.advance(local)?;
+                let front = local.queue.ops.front().map(|op| (op.seq, matches!(op.stage, Stage::Worked)));
+                let moved = front != Some((seq, is_worked));
+                Ok(moved || is_reached(local) || local.queue.done.len() + local.queue.ops.len() != before)
+            };
+            let waited = self.wait_until(&call, seq, &mut ready, &late)?;
+            self.stats.waited(waited);
+        }
+        Ok(())
+    }
+
+    /// Announces, works on and completes whatever is due, without waiting.
+    fn advance(&self, local: &mut Local) -> Result<(), CommError> {
+        if local.queue.is_empty() {
+            return Ok(());
+        }
+        self.family.check()?;
+        self.complete_worked(local);
+        self.announce_queued(local)?;
+        self.work_announced(local)?;
+        self.complete_worked(local);
+        Ok(())
+    }
+
+    fn announce_queued(&self, local: &mut Local) -> Result<(), CommError> {
+        let Some(first) = local.queue.ops.front().map(|op| op.seq) else {
+            return Ok(());
+        };
+        for op in local.queue.ops.iter_mut().filter(|op| matches!(op.stage, Stage::Queued)) {
+            if op.seq - first >= DEPTH || !self.may_announce(op.seq) {
+                break;
+            }
+            let mut announcement = Announcement::new(op.seq, &op.call, op.bytes(), self.family.now());
+            if op.is_inline() {
+                announcement.carry(bytemuck::cast_slice(&op.nodes[0].1));
+            } else if op.nodes.len() * TOKEN_WORDS <= PAYLOAD_WORDS {
+                let tokens = op.nodes.iter_mut().map(|(_, region)| self.family.segments.token(region));
+                announcement.carry_words(tokens.flat_map(|token| [token.segment, token.offset]));
+            }
+            op.stage = Stage::Announced(self.announce(&announcement)?);
+        }
+        Ok(())
+    }
+
+    fn work_announced(&self, local: &mut Local) -> Result<(), CommError> {
+        let among = Among { data: self.data, me: self.me, size: self.size() };
+        let Queue { ops, starts, firsts, merges, .. } = &mut local.queue;
+        for op in ops.iter_mut().filter(|op| !matches!(op.stage, Stage::Worked)) {
+            let seq = op.seq;
+            match &mut op.stage {
+                Stage::Announced(announced) => {
+                    if !self.is_heard(announced, seq)? {
+                        break;
+                    }
+                    let (is_inline, kind, call) = (op.is_inline(), op.kind, op.call);
+                    let Stage::Announced(announced) = std::mem::replace(&mut op.stage, Stage::Worked) else {
+                        break;
+                    };
+                    let nodes = &mut op.nodes;
+                    let next = self.with_heard(&announced, seq, &call, |heard| {
+                        // nothing to exchange: Open MPI 4.1 never completes an Ialltoallv of nothing
+                        if self.size() == 1 || call.len == 0 {
+                            return Ok(Stage::Worked);
+                        }
+                        if let (true, Kind::Ranks(op)) = (is_inline, kind) {
+                            self.reduce_inline(heard, &mut nodes[0].1, op);
+                            return Ok(Stage::Worked);
+                        }
+                        if self.addresses(heard, kind, call.len, nodes, (starts, firsts))? {
+                            self.reduce_shared(kind, call.len, starts, firsts, merges);
+                            return Ok(Stage::Worked);
+                        }
+                        let moving = Moving::start(kind, std::mem::take(nodes), among);
+                        moving.map(Stage::Moving).map_err(|error| self.broken(&error))
+                    })?;
+                    op.stage = next;
+                    if matches!(op.stage, Stage::Moving(_)) {
+                        break;
+                    }
+                    self.worked(seq);
+                }
+                Stage::Moving(moving) => {
+                    let Some(nodes) = moving.advance(among).map_err(|error| self.broken(&error))? else {
+                        break;
+                    };
+                    (op.nodes, op.stage) = (nodes, Stage::Worked);
+                    self.worked(seq);
+                }
+                Stage::Queued | Stage::Worked => break,
+            }
+        }
+        Ok(())
+    }
+
+    fn worked(&self, seq: u64) {
+        if let Some(board) = &self.board {
+            board.done(seq);
+        }
+    }
+
+    /// Where the buffers of all ranks are here; false if some are not shared, on every rank alike.
+    fn addresses(
+        &self,
+        heard: &dyn Heard,
+        kind: Kind,
+        len: usize,
+        own: &mut TreeNodes,
+        (starts, firsts): (&mut Vec<*mut f32>, &mut Vec<usize>),
+    ) -> Result<bool, CommError> {
+        if self.board.is_none() {
+            return Ok(false);
+        }
+        starts.clear();
+        firsts.clear();
+        for rank in 0..self.size() {
+            firsts.push(starts.len());
+            let nodes = kind.nodes(rank, self.size());
+            for at in (0..nodes).map(|node| node * TOKEN_WORDS) {
+                let token = match at + TOKEN_WORDS <= PAYLOAD_WORDS {
+                    true => Token { segment: heard.payload(rank, at), offset: heard.payload(rank, at + 1) },
+                    false => Token::NOWHERE,
+                };
+                // every rank looks at all tokens, so that all come to the same answer
+                if nodes * TOKEN_WORDS > PAYLOAD_WORDS || token.is_nowhere() {
+                    return Ok(false);
+                }
+                let address = if rank == self.me {
+                    own[at / TOKEN_WORDS].1.as_mut_ptr()
+                } else {
+                    let pid = self.family.places[self.members[rank].index()].pid;
+                    let address = self.family.segments.address(self.members[rank], pid, token, len);
+                    address.map_err(|error| self.broken(&error))?
+                };
+                starts.push(address);
+            }
+        }
+        Ok(true)
+    }
+
+    #[expect(unsafe_code, reason = "the fused reductions of phalanx-comm, on mapped memory")]
+    fn reduce_shared(
+        &self,
+        kind: Kind,
+        len: usize,
+        starts: &[*mut f32],
+        firsts: &[usize],
+        merges: &mut Vec<(usize, usize)>,
+    ) {
+        let mine = backend::share(self.me, self.size(), len, size_of::<f32>());
+        match kind {
+            // SAFETY: all have announced a buffer of `len` floats, which their queue holds until all are done; no
+            // other rank has this share
+            Kind::Ranks(op) => unsafe { backend::all_reduce(starts, mine, op) },
+            Kind::Tree(tree) => {
+                let size = WorldSize(self.size());
+                let cover = |rank: Rank| tree.cover(tree.shards_of(rank, size));
+                tree.merges(size.ranks().flat_map(cover), merges);
+                // SAFETY: as above
+                unsafe { backend::tree_reduce(starts, merges, firsts, mine) };
+            }
+        }
+    }
+
+    fn complete_worked(&self, local: &mut Local) {
+        while let Some(op) = local.queue.ops.front_mut() {
+            let is_over = op.is_inline() || self.board.as_ref().is_none_or(|board| board.all_done(op.seq));
+            if !matches!(op.stage, Stage::Worked) || !is_over {
+                break;
+            }
+            self.flight.finish(op.seq, self.family.now());
+            let (seq, is_forgotten, held) = (op.seq, op.is_forgotten, op.held());
+            local.queue.ops.pop_front();
+            if !is_forgotten {
+                local.queue.done.push((seq, held));
+            }
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! What a step would take on more nodes: compute as measured, communication by the cost model.
+//!
+//! Buckets leave as the backward pass reaches them, one after the other; what is left of them when it ends is exposed.
+
+use phalanx_comm::cost::{Algorithm, Link};
+
+/// Share of a step's compute that is the backward pass.
+const BACKWARD: f64 = 2.0 / 3.0;
+
+/// What is known of a job.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Known {
+    /// Bytes of the gradient buckets, in the order in which they leave.
+    pub(crate) buckets: Vec<u64>,
+    /// Samples of a step over all ranks.
+    pub(crate) batch: u64,
+    /// Samples that one rank computes in a second.
+    pub(crate) samples_per_second: f64,
+    /// Ranks of a node; they share its link.
+    pub(crate) ranks_per_node: u32,
+    /// The network.
+    pub(crate) net: Link,
+    /// Memory traffic of a node that its ranks' sums may take.
+    pub(crate) node_bytes_per_second: f64,
+}
+
+/// What a step would take.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Forecast {
+    pub(crate) nodes: u32,
+    pub(crate) ranks: u32,
+    pub(crate) step_seconds: f64,
+    /// Communication that nothing hides.
+    pub(crate) exposed_seconds: f64,
+    /// Speed against one node's, times the number of nodes; 1 is all of it.
+    pub(crate) efficiency: f64,
+    /// How the largest bucket goes.
+    pub(crate) algorithm: Algorithm,
+}
+
+impl Known {
+    /// On so many nodes; `None` with more ranks than samples.
+    pub(crate) fn on(&self, nodes: u32) -> Option<Forecast> {
+        let (step_seconds, exposed_seconds) = self.step(nodes)?;
+        let (alone, _) = self.step(1)?;
+        let largest = self.buckets.iter().copied().max().unwrap_or(0);
+        Some(Forecast {
+            nodes,
+            ranks: nodes * self.ranks_per_node,
+            step_seconds,
+            exposed_seconds,
+            efficiency: alone / (step_seconds * f64::from(nodes)),
+            algorithm: Algorithm::best(nodes, largest, self.net).0,
+        })
+    }
+
+    /// Seconds of a step, and how many of them are exposed.
+    fn step(&self, nodes: u32) -> Option<(f64, f64)> {
+        let ranks = u64::from(nodes) * u64::from(self.ranks_per_node);
+        if ranks > self.batch {
+            return None;
+        }
+        // the largest share: its rank is the one that the others wait for
+        let compute = float(self.batch.div_ceil(ranks)) / self.samples_per_second;
+        let total = float(self.buckets.iter().sum::<u64>().max(1));
+        let (mut reached, mut end) = (0.0, 0.0_f64);
+        for &bytes in &self.buckets {
+            reached += float(bytes) / total;
+            let ready = compute * (1.0 - BACKWARD + BACKWARD * reached);
+            end = end.max(ready) + self.all_reduce(nodes, bytes);
+        }
+        let exposed = (end - compute).max(0.0);
+        Some((compute + exposed, exposed))
+    }
+
+    /// Inside a node each rank reads and writes its share of everybody's bytes; then the nodes reduce.
+    fn all_reduce(&self, nodes: u32, bytes: u64) -> f64 {
+        let inside = match self.ranks_per_node {
+            1 => 0.0,
+            ranks => 2.0 * f64::from(ranks) * float(bytes) / self.node_bytes_per_second,
+        };
+        inside + Algorithm::best(nodes, bytes, self.net).1
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a model, of numbers far below 2^52")]
+fn float(number: u64) -> f64 {
+    number as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Known;
+    use phalanx_comm::cost::{Algorithm, Link};
+
+    fn known() -> Known {
+        Known {
+            buckets: vec![1_000_000; 4],
+            batch: 1000,
+            samples_per_second: 1000.0,
+            ranks_per_node: 1,
+            net: Link { start_seconds: 0.0, bytes_per_second: 1e9 },
+            node_bytes_per_second: 1e10,
+        }
+    }
+
+    #[test]
+    fn one_node_computes_and_exposes_nothing() {
+        let alone = known().on(1).expect("a forecast");
+        assert!((alone.step_seconds - 1.0).abs() < 1e-12 && alone.exposed_seconds.abs() < 1e-12, "{alone:?}");
+        assert!((alone.efficiency - 1.0).abs() < 1e-12);
+    }
+
+    /// Two nodes: compute 0.5 s; a bucket of 1 MB takes 2 x 1/2 x 1 ms = 1 ms. Three hide behind the backward pass.
+    #[test]
+    fn the_last_bucket_is_exposed() {
+        let two = known().on(2).expect("a forecast");
+        assert!((two.exposed_seconds - 0.001).abs() < 1e-9, "{two:?}");
+        assert!((two.efficiency - 1.0 / (2.0 * 0.501)).abs() < 1e-9);
+    }
+
+    /// At 4 MB/s a bucket takes 250 ms, and the backward pass reaches one every 83 ms: from the first on they queue.
+    #[test]
+    fn a_slow_network_is_the_bottleneck() {
+        let slow = Known { net: Link { start_seconds: 0.0, bytes_per_second: 4e6 }, ..known() };
+        let two = slow.on(2).expect("a forecast");
+        let first_ready = 0.5 * (1.0 / 3.0 + 2.0 / 3.0 / 4.0);
+        assert!((two.step_seconds - (first_ready + 4.0 * 0.25)).abs() < 1e-9, "{two:?}");
+    }
+
+    #[test]
+    fn ranks_without_samples_are_no_forecast() {
+        assert_eq!(known().on(1001), None);
+        let shared = Known { ranks_per_node: 8, ..known() };
+        assert_eq!(shared.on(126), None);
+        assert_eq!(shared.on(125).map(|forecast| forecast.ranks), Some(1000));
+        assert!(matches!(shared.on(4).map(|forecast| forecast.algorithm), Some(Algorithm::Ring)));
+    }
+}
