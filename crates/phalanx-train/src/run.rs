@@ -23,7 +23,7 @@ use crate::worker::{Batch, Done, Worker, can_measure};
 use phalanx_comm::control::{self, Board};
 use phalanx_comm::{Communicator, CommunicatorExt, Rank, verify_plan};
 use phalanx_data::{Sampler, Splits};
-use phalanx_grad::{BatchDecision, BatchPolicy, Chunks, ScalarBlock};
+use phalanx_grad::{BatchDecision, BatchPolicy, Chunks, Ranks, Reduce, ScalarBlock};
 use phalanx_nn::{Net, Task};
 use sha2::{Digest, Sha256};
 use std::fmt;
@@ -170,6 +170,7 @@ impl<'a, B: HostBackend> Run<'a, B> {
         let root = comm.rank() == Rank(0);
         let methods = (job.methods)();
         check_policy(&*methods.policy, &job.config, comm.size().get())?;
+        check_rule(&*methods.over_ranks, &*methods.policy, &job.config)?;
         let clock = Clock::start();
         let spans = if job.files.as_ref().is_some_and(|f| f.trace) { TRACE_SPANS } else { 0 };
         let mut worker = Worker::new(
@@ -443,7 +444,8 @@ impl<'a, B: HostBackend> Run<'a, B> {
         let began = Instant::now();
         let worker = &self.worker;
         let flat = worker.graph.params_to_vec();
-        let state = worker.methods.over_time.state(worker.graph.backend());
+        let mut state = worker.methods.over_time.state(worker.graph.backend());
+        state.extend(state::of_rule(&*worker.methods.over_ranks));
         let policy = worker.methods.policy.state();
         let mut counters: std::collections::BTreeMap<String, u64> =
             self.place.counters().map(|(name, value)| (name.to_owned(), value)).into();
@@ -702,6 +704,28 @@ pub fn check_policy(policy: &dyn BatchPolicy, config: &TrainConfig, ranks: usize
     if bounds.max_batch < config.batch {
         let need = format!("at least train.batch = {}", config.batch);
         return Err(TrainError::Setting { field: "batch.max", got: bounds.max_batch, need });
+    }
+    Ok(())
+}
+
+/// Checks that a run has the gradients that a rule over ranks compares, and that its result is what the policy takes it for.
+///
+/// # Errors
+/// [`TrainError::RuleOverShards`] and [`TrainError::PolicyNeedsMean`], for rules other than the mean.
+pub fn check_rule<B: HostBackend>(
+    rule: &dyn Reduce<Ranks, B>,
+    policy: &dyn BatchPolicy,
+    config: &TrainConfig,
+) -> Result<(), TrainError> {
+    if rule.is_mean() {
+        return Ok(());
+    }
+    if matches!(config.reduction, Reduction::Reproducible { .. }) {
+        return Err(TrainError::RuleOverShards { rule: rule.name() });
+    }
+    let needs = policy.bounds().needs;
+    if needs.chunks != Chunks::None || needs.coordinates.is_some() {
+        return Err(TrainError::PolicyNeedsMean { policy: policy.name(), rule: rule.name() });
     }
     Ok(())
 }

@@ -4,3 +4,4 @@ mod equality;
 mod failures;
 mod methods;
 mod policies;
+mod robust;
