@@ -87,3 +87,31 @@ pub(crate) fn grown(held: &mut Vec<f64>, len: usize) -> &mut [f64] {
     }
     &mut held[..len]
 }
+
+/// A boxed rule is a rule.
+impl<A: Axis, B: Backend> Reduce<A, B> for Box<dyn Reduce<A, B>> {
+    fn name(&self) -> &'static str {
+        (**self).name()
+    }
+    fn is_mean(&self) -> bool {
+        (**self).is_mean()
+    }
+    fn reduce(
+        &mut self,
+        step: u64,
+        set: &dyn GradSet<A, B>,
+        out_d: B::ViewMut<'_>,
+        scratch: &mut Scratch,
+    ) -> Result<(), GradError> {
+        (**self).reduce(step, set, out_d, scratch)
+    }
+    fn rejected(&self) -> &[Rejected] {
+        (**self).rejected()
+    }
+    fn state(&self) -> Vec<StateTensor> {
+        (**self).state()
+    }
+    fn restore(&mut self, state: &[StateTensor]) -> Result<(), GradError> {
+        (**self).restore(state)
+    }
+}

@@ -41,7 +41,8 @@ pub use range::Range;
 pub use raw::RawRun;
 pub use run::{Registered, Run, differences, keys};
 pub use sections::{
-    Aggregation, Batch, BatchPolicy, Checkpoint, Column, Coordinates, Data, Denominator, Faults, LrScaling,
-    Model, OnNonfinite, Optimizer, Output, Reduction, Rule, Schedule, Shape, Source, Statistic, Stop, Train,
+    Aggregation, AggregationRule, Base, Batch, BatchPolicy, Checkpoint, Column, Coordinates, Data,
+    Denominator, Faults, LrScaling, Model, Neighbours, OnNonfinite, Optimizer, Output, Reduction, Rule,
+    Schedule, Shape, Source, Statistic, Stop, Train,
 };
 pub use value::Value;

@@ -5,8 +5,8 @@ use crate::config::{Limit, Reduction, TrainConfig};
 use crate::error::TrainError;
 use crate::evaluate::{Score, evaluate_telling};
 use crate::events::{
-    CheckpointSaved, ChunkStatistics, EvalDone, Event, EventWriter, PolicyDecided, RunFinished, RunStarted,
-    Split, StepDone, WarningRaised,
+    Aggregated, CheckpointSaved, ChunkStatistics, EvalDone, Event, EventWriter, PolicyDecided, RankLeftOut,
+    RunFinished, RunStarted, Split, StepDone, WarningRaised,
 };
 use crate::host::HostBackend;
 use crate::methods::MakeMethods;
@@ -39,6 +39,10 @@ pub trait Watch: Send + Sync {
     /// A step is done, of `total` samples as far as they are known.
     fn step(&self, done: &StepDone, total: u64, accuracy: Option<f64>) {
         let _ = (done, total, accuracy);
+    }
+    /// The rule over ranks left some of them out of the step that is told next.
+    fn aggregated(&self, round: &Aggregated) {
+        let _ = round;
     }
     /// The model was scored.
     fn evaluated(&self, eval: &EvalDone) {
@@ -157,6 +161,8 @@ struct Run<'a, B: HostBackend> {
     last_loss: Option<f64>,
     last_saved: Option<u64>,
     last_eval: Option<(u64, Score)>,
+    /// Steps that each rank was left out of.
+    steps_left_out: Vec<u64>,
     best: Option<(u64, f64)>,
     stopped: bool,
 }
@@ -212,6 +218,7 @@ impl<'a, B: HostBackend> Run<'a, B> {
             last_loss: None,
             last_saved: None,
             last_eval: None,
+            steps_left_out: Vec::new(),
             best,
             stopped: false,
         };
@@ -306,6 +313,7 @@ impl<'a, B: HostBackend> Run<'a, B> {
             self.step_seconds.push(took.as_secs_f32());
         }
         let step = self.place.step;
+        let round = self.left_out(step);
         if self.open.is_some() || (self.comm.rank() == Rank(0) && step.is_multiple_of(config.log_every)) {
             let event = StepDone {
                 step,
@@ -325,9 +333,15 @@ impl<'a, B: HostBackend> Run<'a, B> {
             };
             if step.is_multiple_of(config.log_every) {
                 let accuracy = self.last_eval.map(|(_, score)| score.accuracy);
+                if let Some(round) = &round {
+                    self.job.watch.aggregated(round);
+                }
                 self.job.watch.step(&event, self.total(), accuracy);
             }
             self.write(&Event::Step(event))?;
+        }
+        if let Some(round) = round {
+            self.write(&Event::Aggregated(round))?;
         }
         if done.skipped {
             let message = format!(
@@ -351,6 +365,23 @@ impl<'a, B: HostBackend> Run<'a, B> {
             self.save()?;
         }
         Ok(())
+    }
+
+    /// Whom the rule over ranks left out of the step, if anyone.
+    fn left_out(&mut self, step: u64) -> Option<Aggregated> {
+        let rule = &self.worker.methods.over_ranks;
+        let left_out = rule.rejected();
+        if rule.is_mean() || left_out.is_empty() {
+            return None;
+        }
+        self.steps_left_out.resize(self.comm.size().get(), 0);
+        for rejected in left_out {
+            let of_rank =
+                usize::try_from(rejected.id).ok().and_then(|rank| self.steps_left_out.get_mut(rank));
+            of_rank.into_iter().for_each(|steps| *steps += 1);
+        }
+        let left_out = left_out.iter().map(RankLeftOut::from).collect();
+        Some(Aggregated { step, rule: rule.name().to_owned(), left_out })
     }
 
     /// Takes the next batch to what was decided, in parts that all ranks can share evenly.
@@ -557,6 +588,7 @@ impl<'a, B: HostBackend> Run<'a, B> {
             final_batch: self.place.batch,
             exposed_comm_share: self.exposed.as_secs_f64() / seconds.max(1e-9),
             skipped_steps: self.place.skipped,
+            steps_left_out: self.steps_left_out.clone(),
             parameters_without_gradient: if self.trained > 0 {
                 self.worker.without_gradient()
             } else {

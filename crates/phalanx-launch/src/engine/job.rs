@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use phalanx_comm::control::Board;
-use phalanx_comm::{Options, RankFailure, WorldError, WorldSize, run_ranks};
+use phalanx_comm::{Options, Rank, RankFailure, WorldError, WorldSize, run_ranks};
 use phalanx_data::{Splits, shard_range};
 use phalanx_grad::Mean;
 use phalanx_nn::models::{ConfigValue, ModelConfig};
@@ -17,11 +17,14 @@ use phalanx_optim::{
 use phalanx_tensor::{Cpu, CpuLevel};
 use phalanx_train::{
     Files, Job, Limit, Methods, OnNonFinite, Outcome, Plan, Reduction, TrainConfig, TrainError, Watch, check,
-    check_policy, never_stop, run_rank, task_of,
+    check_policy, check_rule, never_stop, run_rank, task_of,
 };
 
+use super::over_ranks::OverRanks;
+use super::poisoned::Poisoned;
 use super::policy::{self, Policy};
 use super::{Hardware, open_data};
+use crate::aggregation::AttackKind;
 use crate::exit::{Exit, WithExit};
 use crate::runfile::{self, Model, Rule, Run, Shape, Stop};
 use crate::schedule_file;
@@ -52,7 +55,10 @@ pub(super) fn parts(run: &Run, hardware: Hardware) -> anyhow::Result<Parts> {
     // what a rank will build is built once here, so that a run that cannot be leaves nothing behind
     schedule(run)?;
     let policy = policy::policy(run, data.train.len());
-    check_policy(&*policy.build().map_err(bad_input)?, &config, run.train.ranks).map_err(bad_input)?;
+    let built = policy.build().map_err(bad_input)?;
+    check_policy(&*built, &config, run.train.ranks).map_err(bad_input)?;
+    let over_ranks = OverRanks::new(run)?.build().map_err(bad_input)?;
+    check_rule(&*over_ranks, &*built, &config).map_err(bad_input)?;
     let batch = policy.most_samples(run, data.train.len()).map_err(bad_input)?;
     let share = match config.reduction {
         Reduction::Fast => shard_range(batch, 0, run.train.ranks).len(),
@@ -190,14 +196,16 @@ fn methods(
     optimizer.build::<Cpu<f32>>().map_err(bad_input)?;
     schedule.build().map_err(bad_input)?;
     policy.build().map_err(bad_input)?;
+    let over_ranks = OverRanks::new(run)?;
     Ok(move || {
-        let (Ok(over_time), Ok(schedule), Ok(policy)) = (optimizer.build(), schedule.build(), policy.build())
+        let (Ok(over_time), Ok(schedule), Ok(policy), Ok(over_ranks)) =
+            (optimizer.build(), schedule.build(), policy.build(), over_ranks.build())
         else {
             unreachable!("the same configuration was built before")
         };
         Methods {
             over_samples: Box::new(Mean),
-            over_ranks: Box::new(Mean),
+            over_ranks,
             over_tasks: Box::new(Mean),
             over_time,
             lr: optimizer.lr(),
@@ -205,6 +213,19 @@ fn methods(
             policy,
         }
     })
+}
+
+/// What each rank works on: the same but for the data of ranks that flip labels.
+struct Jobs {
+    honest: Job<Cpu<f32>>,
+    poisoned: Vec<(Vec<usize>, Job<Cpu<f32>>)>,
+}
+
+impl Jobs {
+    fn of(&self, rank: Rank) -> &Job<Cpu<f32>> {
+        let poisoned = self.poisoned.iter().find(|(ranks, _)| ranks.contains(&rank.index()));
+        poisoned.map_or(&self.honest, |(_, job)| job)
+    }
 }
 
 /// Runs on all ranks, or on this one of them, and returns what rank 0 has to say, on rank 0.
@@ -219,33 +240,44 @@ pub(super) fn launch(
 ) -> anyhow::Result<Result<Option<Outcome>, WorldError<TrainError>>> {
     let net: Arc<dyn Net<Cpu<f32>>> = parts.net;
     let (model, _) = model(&run.model);
-    let job = Arc::new(Job {
-        name: run.name.clone(),
-        model,
-        config: parts.config,
-        net,
-        task: parts.task,
-        plan: parts.plan,
-        data: parts.data,
-        methods: Box::new(methods(run, parts.policy)?),
-        backend: Cpu::<f32>::new(),
-        files,
-        watch,
-        stop: stop.unwrap_or_else(never_stop),
-        board,
-    });
+    let stop = stop.unwrap_or_else(never_stop);
+    let job = |data: Splits| -> anyhow::Result<Job<Cpu<f32>>> {
+        Ok(Job {
+            name: run.name.clone(),
+            model: model.clone(),
+            config: parts.config.clone(),
+            net: Arc::clone(&net),
+            task: parts.task,
+            plan: parts.plan.clone(),
+            data,
+            methods: Box::new(methods(run, parts.policy.clone())?),
+            backend: Cpu::<f32>::new(),
+            files: files.clone(),
+            watch: Arc::clone(&watch),
+            stop: Arc::clone(&stop),
+            board: Arc::clone(&board),
+        })
+    };
+    let mut poisoned = Vec::new();
+    for attack in run.attack.on(run.train.ranks).map_err(bad_input)? {
+        if let AttackKind::Labels(flip) = attack.kind {
+            let train = Arc::new(Poisoned::new(Arc::clone(&parts.data.train), flip));
+            poisoned.push((attack.ranks, job(Splits { train, ..parts.data.clone() })?));
+        }
+    }
+    let jobs = Arc::new(Jobs { honest: job(parts.data.clone())?, poisoned });
     let timeout = Duration::from_secs_f64(run.train.timeout_seconds);
     match world {
         World::Threads => {
             let options = Options { timeout, ..Options::default() };
             let ranks = WorldSize(run.train.ranks);
-            let outcomes = run_ranks(ranks, &options, move |comm| run_rank(&job, &comm));
+            let outcomes = run_ranks(ranks, &options, move |comm| run_rank(jobs.of(comm.rank()), &comm));
             Ok(outcomes.map(|outcomes| outcomes.into_iter().flatten().next()))
         }
         #[cfg(feature = "mpi")]
         World::Mpi { mpi, .. } => {
             mpi.set_timeout(timeout);
-            Ok(mpi.run(|comm| run_rank(&job, &comm)))
+            Ok(mpi.run(|comm| run_rank(jobs.of(comm.rank()), &comm)))
         }
     }
 }
