@@ -139,3 +139,47 @@ impl<B> fmt::Debug for RankShards<'_, B> {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use phalanx_comm::{Options, WorldSize, run_ranks};
+    use phalanx_grad::RowSet;
+    use phalanx_tensor::Cpu;
+
+    /// Small integers: every order of summation gives the same bits.
+    fn row(rank: usize, dim: usize) -> Vec<f32> {
+        (0..dim).map(|k| ((k * (rank + 2) + 3 * rank) % 11) as f32 - 5.0).collect()
+    }
+
+    /// As whole rows, for lengths that ranks cannot share evenly and fewer blocks than ranks.
+    #[test]
+    fn a_set_in_shards_is_the_set_of_rows() {
+        for (ranks, dim) in
+            (1..=5).flat_map(|ranks| [1, Blocks::LEN + 3, 7 * Blocks::LEN - 1].map(|dim| (ranks, dim)))
+        {
+            let rows: Vec<Vec<f32>> = (0..ranks).map(|rank| row(rank, dim)).collect();
+            let slices: Vec<&[f32]> = rows.iter().map(Vec::as_slice).collect();
+            let whole = RowSet::<Ranks>::from_slices(&slices).expect("one length");
+            let weights: Vec<f64> = (0..ranks).map(|rank| rank as f64 - 1.0).collect();
+            let (mut sum, mut gram) = (vec![0.0; dim], Gram::default());
+            whole.weighted_sum(&weights, &mut sum).expect("as many weights");
+            whole.gram(&mut gram).expect("memory");
+            let got = run_ranks(WorldSize(ranks), &Options::default(), move |comm| {
+                let (own, mut parts) = (row(comm.rank().index(), dim), Vec::new());
+                let samples = vec![1; comm.size().get()];
+                let set = RankShards::exchange(&*comm, Cpu::<f32>::new(), &own, samples, &mut parts)?;
+                let (mut sum, mut last, mut gram) = (vec![0.0; dim], vec![0.0; dim], Gram::default());
+                set.weighted_sum(&weights, &mut sum)?;
+                set.row(set.len() - 1, &mut last)?;
+                set.gram(&mut gram)?;
+                Ok::<_, GradError>((sum, last, gram))
+            });
+            for (rank, (got_sum, last, got_gram)) in got.expect("no rank fails").into_iter().enumerate() {
+                assert_eq!(got_sum, sum, "rank {rank} of {ranks}, {dim}");
+                assert_eq!(last, rows[ranks - 1], "rank {rank} of {ranks}, {dim}");
+                assert_eq!(got_gram, gram, "rank {rank} of {ranks}, {dim}");
+            }
+        }
+    }
+}

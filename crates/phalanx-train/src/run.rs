@@ -313,7 +313,8 @@ impl<'a, B: HostBackend> Run<'a, B> {
             self.step_seconds.push(took.as_secs_f32());
         }
         let step = self.place.step;
-        let round = self.left_out(step);
+        // a skipped step has no result that anyone could be left out of
+        let round = if done.skipped { None } else { self.left_out(step) };
         if self.open.is_some() || (self.comm.rank() == Rank(0) && step.is_multiple_of(config.log_every)) {
             let event = StepDone {
                 step,

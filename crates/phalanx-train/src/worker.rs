@@ -15,8 +15,8 @@ use phalanx_comm::{
 };
 use phalanx_data::{BatchBuffers, Dataset, shard_range};
 use phalanx_grad::{
-    BatchContext, BatchDecision, ChunkSums, Chunks, CoordinateRule, GradLayout, Needs, Progress, ScalarBlock,
-    Scratch, StepTime, UpdateStep,
+    BatchContext, BatchDecision, ChunkSums, Chunks, CoordinateRule, GradError, GradLayout, Needs, Progress,
+    ScalarBlock, Scratch, StepTime, UpdateStep,
 };
 use phalanx_nn::{Graph, Mode, Net, Task};
 use phalanx_tensor::op::Moments;
@@ -473,7 +473,16 @@ impl<'a, B: HostBackend> Worker<'a, B> {
             ranks.ranks().map(|r| shard_range(samples, r.index(), ranks.get()).len() as u64).collect();
         let backend = self.graph.backend().clone();
         let set = RankShards::exchange(&*self.comm, backend, flat, samples, &mut self.parts)?;
-        Ok(self.methods.over_ranks.reduce(batch.step, &set, flat, &mut self.scratch)?)
+        match self.methods.over_ranks.reduce(batch.step, &set, flat, &mut self.scratch) {
+            // every rank has found the same, and takes the step for one that gave no number
+            Err(GradError::TooManyInvalid { .. } | GradError::NonFinite { .. })
+                if self.config.on_nonfinite == OnNonFinite::Skip =>
+            {
+                flat.fill(f32::NAN);
+                Ok(())
+            }
+            reduced => Ok(reduced?),
+        }
     }
 
     /// Shard by shard in a fixed tree.

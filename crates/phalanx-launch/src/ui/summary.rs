@@ -17,6 +17,12 @@ pub fn summary(summary: &Summary, dir: &Path) -> String {
     rows.push(("speed", format!("{speed} on {} ranks", summary.ranks)));
     rows.push(("time", format!("{:.1} s", summary.seconds)));
     rows.push(("steps", format!("{} of {} samples in all", summary.steps, summary.samples)));
+    let left_out = (0..).zip(&summary.steps_left_out).filter(|(_, steps)| **steps > 0);
+    let left_out: Vec<String> =
+        left_out.map(|(rank, steps): (u64, _)| format!("rank {rank} of {steps} steps")).collect();
+    if !left_out.is_empty() {
+        rows.push(("left out", left_out.join(", ")));
+    }
     let missing = &summary.parameters_without_gradient;
     if !missing.is_empty() {
         rows.push(("no gradient", missing.join(", ")));

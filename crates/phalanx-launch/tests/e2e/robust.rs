@@ -72,7 +72,8 @@ fn who_was_left_out_and_why_is_told() {
     let told = dir.train("run", &[]);
     assert!(told.err.contains("the run is under attack: sign-flip by rank 3"), "{}", told.err);
     assert!(told.err.contains("without rank 3"), "{}", told.err);
-    told.done();
+    let out = told.done();
+    assert!(out.contains("\n  left out       rank 3 of 120 steps\n"), "{out}");
     let rounds = rounds(&dir);
     assert_eq!(rounds.len(), 120);
     for round in &rounds {
@@ -91,6 +92,18 @@ fn numbers_that_are_none_are_left_out() {
     assert!(accuracy(&dir) > 0.8);
     assert!(rounds(&dir).iter().all(|round| round.left_out[0].reason == "not_finite"));
     under("rule = \"mean\"", nan).train("run", &[]).failed(1, &["not finite at step 1"]);
+}
+
+#[test]
+fn more_than_the_rule_bears_stop_the_run_or_are_skipped() {
+    let nan = "[[attack]]\nkind = \"nan\"\nranks = [0, 1]\n";
+    let dir = under("rule = \"median\"\nhostile = 1", nan);
+    let told = "2 of 5 gradients over ranks are not finite or too long or short, median bears 1";
+    dir.train("stopped", &[]).failed(1, &[told]);
+    dir.train("run", &["--set", "train.on_nonfinite=skip"]).done();
+    let summary = dir.summary("run");
+    assert_eq!((summary.steps, summary.skipped_steps), (120, 120));
+    assert!(rounds(&dir).is_empty(), "nobody is left out of a step that was not made");
 }
 
 #[test]
