@@ -116,7 +116,7 @@ fn bench_step(
     let mut raw = read_changed(&run.file, &run.changes)?;
     world.ranks().map_or(Ok(()), |ranks| raw.set(&format!("train.ranks={ranks}")))?;
     let run = raw.resolve(context.registered)?;
-    if let Some(times) = engine::bench_step(&run, steps, hardware.into(), world)? {
+    if let Some(times) = engine::bench_step(&run, steps, context.registered, hardware.into(), world)? {
         writeln!(context.out, "{}", serde_json::to_string(&times)?)?;
     }
     Ok(Exit::Done)

@@ -36,7 +36,7 @@ use self::watchdog::Guarded;
 use crate::datasets;
 use crate::exit::{Exit, WithExit};
 use crate::faults::Injector;
-use crate::runfile::{BatchPolicy, Bytes, Column, Rule, Run, Source, Stop};
+use crate::runfile::{BatchPolicy, Bytes, Column, Registered, Rule, Run, Source, Stop};
 use crate::stop::StopRequest;
 use crate::ui::{Evaluated, Progress, Ui};
 use crate::world::World;
@@ -178,8 +178,8 @@ impl std::fmt::Debug for Prepared {
 ///
 /// # Errors
 /// When the data cannot be read, or the run does not fit them.
-pub fn prepare(run: &Run, hardware: Hardware) -> anyhow::Result<Prepared> {
-    job::parts(run, hardware).map(Prepared)
+pub fn prepare(run: &Run, registered: &Registered, hardware: Hardware) -> anyhow::Result<Prepared> {
+    job::parts(run, registered, hardware).map(Prepared)
 }
 
 /// Trains in the directory of `paths`, which holds the resolved run file. A run that was stopped on request says so in
@@ -319,8 +319,8 @@ impl Watch for Shown {
 ///
 /// # Errors
 /// When the data cannot be read or the run does not fit them.
-pub fn plan(run: &Run, hardware: Hardware) -> anyhow::Result<PlanReport> {
-    let parts = job::parts(run, hardware)?;
+pub fn plan(run: &Run, registered: &Registered, hardware: Hardware) -> anyhow::Result<PlanReport> {
+    let parts = job::parts(run, registered, hardware)?;
     let Parts { data, plan, config, .. } = &parts;
     let floats = |n: usize| Bytes(4 * n as u64 * run.train.ranks as u64);
     let states = match run.optimizer.rule {
@@ -371,9 +371,10 @@ pub fn evaluate(
     paths: &RunPaths,
     split: Split,
     which: Which,
+    registered: &Registered,
     hardware: Hardware,
 ) -> anyhow::Result<Score> {
-    let parts = job::parts(run, hardware)?;
+    let parts = job::parts(run, registered, hardware)?;
     let held = load(paths, which)?;
     let data = match split {
         Split::Test => Arc::clone(&parts.data.test),
@@ -521,13 +522,14 @@ fn narrow(value: f64) -> f32 {
 pub(crate) fn bench_step(
     run: &Run,
     steps: u64,
+    registered: &Registered,
     hardware: Hardware,
     world: &World,
 ) -> anyhow::Result<Option<StepTimes>> {
     let mut run = run.clone();
     run.train.stop = Stop::Steps(steps);
     (run.train.eval_every_steps, run.train.eval_every_samples, run.train.log_every_steps) = (0, 0, u64::MAX);
-    let parts = job::parts(&run, hardware)?;
+    let parts = job::parts(&run, registered, hardware)?;
     let predicted = parts.plan.arena_bytes;
     let ui: Arc<dyn Ui> = Arc::new(crate::ui::Silent);
     let Some(outcome) = job::launch(&run, parts, None, watcher(&ui), None, Arc::default(), world)?? else {

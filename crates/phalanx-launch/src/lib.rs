@@ -1,7 +1,7 @@
 //! The command line of phalanx: run files, training runs, reports.
 //!
-//! The binary `phalanx` is [`run`] and nothing else. A program with models of its own calls it with
-//! their names [registered](runfile::Registered), and has the same command line.
+//! The binary `phalanx` is [`run`] and nothing else. A program with models of its own calls it with them
+//! [registered](runfile::Registered), and has the same command line.
 #![forbid(unsafe_code)]
 
 pub mod aggregation;

@@ -28,6 +28,7 @@ mod near;
 mod range;
 mod raw;
 mod reader;
+mod registered;
 mod run;
 mod sections;
 mod value;
@@ -39,7 +40,8 @@ pub use key::{Key, KeyDefault, Resume};
 pub(crate) use near::nearest;
 pub use range::Range;
 pub use raw::RawRun;
-pub use run::{Registered, Run, differences, keys};
+pub use registered::Registered;
+pub use run::{Run, differences, keys};
 pub use sections::{
     Aggregation, AggregationRule, Base, Batch, BatchPolicy, Checkpoint, Column, Coordinates, Data,
     Denominator, Faults, LrScaling, Model, Neighbours, OnNonfinite, Optimizer, Output, Reduction, Rule,

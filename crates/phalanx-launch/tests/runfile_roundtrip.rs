@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use phalanx_launch::runfile::{
     AggregationRule, BatchPolicy, Key, KeyDefault, Range, RawRun, Registered, Run, RunFileError, keys,
 };
+use phalanx_nn::models::Mlp;
 use proptest::prelude::*;
 use toml::Value as Toml;
 
@@ -210,7 +211,9 @@ fn file(values: &Values) -> String {
 }
 
 fn resolve(text: &str) -> Result<Run, RunFileError> {
-    RawRun::parse("run.toml", text)?.resolve(&Registered { models: vec!["ours".to_owned()] })
+    let ours = Registered::default()
+        .with_model("ours", |config, task, params| Ok(Box::new(Mlp::from_config(config, task, params)?)));
+    RawRun::parse("run.toml", text)?.resolve(&ours)
 }
 
 /// A refusal says why, and sends no control characters to the terminal.

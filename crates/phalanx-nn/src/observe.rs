@@ -140,6 +140,15 @@ impl<B: Backend, O: ParamObserver<B> + ?Sized> ParamObserver<B> for &mut O {
     }
 }
 
+/// Sees every operator where there is one to see.
+impl<B: Backend, O: ParamObserver<B>> ParamObserver<B> for Option<O> {
+    fn observe(&mut self, backend: &B, op: Parameterised<'_, B>) {
+        if let Some(observer) = self {
+            observer.observe(backend, op);
+        }
+    }
+}
+
 /// Both see every operator.
 impl<B: Backend, O: ParamObserver<B>, P: ParamObserver<B>> ParamObserver<B> for (O, P) {
     fn observe(&mut self, backend: &B, op: Parameterised<'_, B>) {

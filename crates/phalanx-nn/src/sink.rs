@@ -51,6 +51,12 @@ impl<B: Backend> FlatSink<B> {
         self.begun.fill([false; 2]);
     }
 
+    /// The gradient where it lies; what had no contribution holds what it held before.
+    #[must_use]
+    pub fn view(&self) -> B::View<'_> {
+        self.backend.view(&self.grads, 0..self.params.grad_len())
+    }
+
     /// The gradient, zero where there was none.
     #[must_use]
     pub fn to_vec(&self) -> Vec<B::Elem> {

@@ -203,32 +203,28 @@ fn exp_f32(x: f32) -> f32 {
     const MAGIC: f32 = 12_582_912.0;
     let clamped = if x > HI { HI } else { x };
     let clamped = if clamped < LO { LO } else { clamped };
-    let shifted = clamped * std::f32::consts::LOG2_E + MAGIC;
+    let shifted = clamped.mul_add(std::f32::consts::LOG2_E, MAGIC);
     let n = shifted - MAGIC;
-    let r = clamped - n * LN2_HI - n * LN2_LO;
-    let p = 1.0 / 5040.0;
-    let p = p * r + 1.0 / 720.0;
-    let p = p * r + 1.0 / 120.0;
-    let p = p * r + 1.0 / 24.0;
-    let p = p * r + 1.0 / 6.0;
-    let p = p * r + 0.5;
-    let p = p * r + 1.0;
-    let p = p * r + 1.0;
+    let r = n.mul_add(-LN2_LO, n.mul_add(-LN2_HI, clamped));
+    let p = polynomial(r, [1.0 / 5040.0, 1.0 / 720.0, 1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0, 1.0]);
     let y = p * f32::from_bits((shifted.to_bits() << 23).wrapping_add(127 << 23));
     let y = if x > HI { f32::INFINITY } else { y };
     if x < LO { 0.0 } else { y }
+}
+
+/// A polynomial by Horner's rule, highest power first. Fused multiply-adds round once, so that the kernels of all levels,
+/// which are compiled for machines that have the instruction, and the portable ones agree on every bit.
+#[inline(always)]
+fn polynomial<const N: usize>(x: f32, coefficients: [f32; N]) -> f32 {
+    coefficients[1..].iter().fold(coefficients[0], |p, c| p.mul_add(x, *c))
 }
 
 /// Error function after Abramowitz and Stegun 7.1.26, absolute error below 6e-7.
 #[inline(always)]
 fn erf_f32(x: f32) -> f32 {
     let a = f32::abs(x);
-    let t = 1.0 / (1.0 + 0.327_591_1 * a);
-    let p = 1.061_405_4;
-    let p = p * t - 1.453_152;
-    let p = p * t + 1.421_413_7;
-    let p = p * t - 0.284_496_74;
-    let p = p * t + 0.254_829_6;
+    let t = 1.0 / a.mul_add(0.327_591_1, 1.0);
+    let p = polynomial(t, [1.061_405_4, -1.453_152, 1.421_413_7, -0.284_496_74, 0.254_829_6]);
     f32::copysign(1.0 - p * t * exp_f32(-a * a), x)
 }
 

@@ -1,11 +1,11 @@
 //! The flat gradient: written by the backward pass, reduced bucket by bucket while it still runs.
 
+use crate::chunks::{ChunkGradients, Measure};
 use crate::plan::Bucket;
 use crate::trace::{Clock, Lane, Phase, Span};
 use phalanx_comm::{CommError, Communicator, Pending, ReduceOp, Region};
 use phalanx_nn::{GradSink, ParamId, Params};
 use phalanx_tensor::Write;
-use phalanx_tensor::op::Moments;
 use std::sync::Arc;
 
 use crate::host::HostBackend;
@@ -35,9 +35,8 @@ pub(crate) struct Buckets<B: HostBackend> {
     waiting: Vec<usize>,
     next: usize,
     launch: Launch,
-    /// Whether sums over each bucket are taken before it leaves.
-    measure: bool,
-    local: Moments,
+    /// What is measured of each bucket before it leaves.
+    chunks: ChunkGradients,
     error: Option<CommError>,
     clock: Clock,
 }
@@ -66,8 +65,7 @@ impl<B: HostBackend> Buckets<B> {
             waiting: vec![0; plan.len()],
             next: 0,
             launch: Launch::Hold,
-            measure: false,
-            local: Moments::default(),
+            chunks: ChunkGradients::default(),
             error: None,
             clock,
             params,
@@ -75,8 +73,10 @@ impl<B: HostBackend> Buckets<B> {
         }
     }
 
-    /// Takes the flat buffer for a new gradient. `measure` asks for the sums of [`Buckets::local`].
-    pub(crate) fn begin(&mut self, mut flat: Region<f32>, measure: bool) {
+    /// Takes the flat buffer for a new gradient of one chunk or more, the first of `samples` samples.
+    pub(crate) fn begin(&mut self, mut flat: Region<f32>, measure: Measure, samples: usize) {
+        self.chunks.begin(measure, flat.len());
+        self.chunks.open(samples);
         self.parts.clear();
         for bucket in &self.plan {
             let rest = flat.split_off(bucket.range.len());
@@ -86,7 +86,7 @@ impl<B: HostBackend> Buckets<B> {
         for (waiting, bucket) in self.waiting.iter_mut().zip(&self.plan) {
             *waiting = bucket.params.len();
         }
-        (self.next, self.launch, self.measure, self.local) = (0, Launch::Hold, measure, Moments::default());
+        (self.next, self.launch) = (0, Launch::Hold);
     }
 
     /// From the next tile on, finished buckets do this.
@@ -94,9 +94,23 @@ impl<B: HostBackend> Buckets<B> {
         self.launch = launch;
     }
 
-    /// Gradient sums of this rank before the reduction, if they were asked for.
-    pub(crate) fn local(&self) -> Moments {
-        self.local
+    /// What comes from now on belongs to the next chunk, of `samples` samples.
+    pub(crate) fn next_chunk(&mut self, samples: usize) {
+        if !self.chunks.is_measured() {
+            return;
+        }
+        for b in 0..self.plan.len() {
+            self.clear_silent(b);
+            let at = self.plan[b].range.start;
+            self.chunks.part(&self.backend, at, &self.parts[b]);
+            self.chunks.keep(at, &self.parts[b]);
+        }
+        self.chunks.open(samples);
+    }
+
+    /// The chunks of the gradient, as they were before the reduction.
+    pub(crate) fn chunks(&self) -> &ChunkGradients {
+        &self.chunks
     }
 
     /// Names of parameters that never had a gradient.
@@ -109,12 +123,7 @@ impl<B: HostBackend> Buckets<B> {
     /// [`Launch::Reduce`]), and the whole buffer comes back.
     pub(crate) fn finish(&mut self, step: u64, lane: Option<&mut Lane>) -> Result<Region<f32>, CommError> {
         for b in 0..self.plan.len() {
-            for i in 0..self.plan[b].params.len() {
-                let id = self.plan[b].params[i];
-                if !self.begun[id.index()] {
-                    self.slice(id).fill(0.0);
-                }
-            }
+            self.clear_silent(b);
             if b >= self.next {
                 self.leave(b);
             }
@@ -141,13 +150,18 @@ impl<B: HostBackend> Buckets<B> {
         Ok(flat)
     }
 
-    fn leave(&mut self, b: usize) {
-        if self.measure {
-            let part = self.backend.moments(&self.parts[b]);
-            self.local.sum_sq += part.sum_sq;
-            self.local.sum_abs += part.sum_abs;
-            self.local.nonfinite += part.nonfinite;
+    /// Zeros where a bucket has had no contribution.
+    fn clear_silent(&mut self, b: usize) {
+        for i in 0..self.plan[b].params.len() {
+            let id = self.plan[b].params[i];
+            if !self.begun[id.index()] {
+                self.slice(id).fill(0.0);
+            }
         }
+    }
+
+    fn leave(&mut self, b: usize) {
+        self.chunks.part(&self.backend, self.plan[b].range.start, &self.parts[b]);
         self.next = b + 1;
         if self.launch == Launch::Hold || self.error.is_some() {
             return;

@@ -79,13 +79,24 @@ pub enum TrainError {
         /// Where they would be.
         dir: String,
     },
-    /// A batch policy asked for statistics that this build cannot take.
-    #[error("batch policy {policy} needs {what}, which this version cannot take")]
+    /// A batch policy asked for a statistic over chunks and for no chunks.
+    #[error(
+        "batch policy {policy} asks for {what} of no chunks: need Chunks::Ranks or Chunks::Samples with them"
+    )]
     Statistics {
         /// The policy.
         policy: &'static str,
-        /// What it needs.
+        /// What it asked for.
         what: &'static str,
+    },
+    /// A batch policy compares the gradients of samples, and the model does not tell them apart.
+    #[error("batch policy {policy} compares the gradients of samples, which this model does not tell apart")]
+    Samples {
+        /// The policy.
+        policy: &'static str,
+        /// Where they mix.
+        #[source]
+        cause: NnError,
     },
     /// A batch policy compares the gradients of chunks, and each batch is one.
     #[error(

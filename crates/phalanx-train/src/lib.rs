@@ -16,6 +16,7 @@ pub mod wire;
 
 mod artefact_error;
 mod buckets;
+mod chunks;
 mod config;
 mod curvature;
 mod error;
@@ -27,6 +28,7 @@ mod methods;
 mod plan;
 mod rank_shards;
 mod run;
+mod samples;
 mod split;
 mod state;
 mod summary;

@@ -3,7 +3,7 @@
 use crate::config::{Reduction, TrainConfig};
 use crate::error::TrainError;
 use phalanx_data::shard_range;
-use phalanx_nn::{AnyNet, Features, Graph, Mode, Net, NnError, ParamId, Params, Task, Var};
+use phalanx_nn::{AnyNet, Coverage, Features, Graph, Mode, Net, NnError, ParamId, Params, Task, Var};
 use phalanx_tensor::{Backend, Meta, Shape};
 use std::ops::Range;
 
@@ -31,6 +31,8 @@ pub struct Plan {
     pub arena_bytes: usize,
     /// Floating-point operations of forward and backward pass of one sample.
     pub flops_per_sample: u64,
+    /// How operators use the parameters, or why the gradients of samples cannot be told apart.
+    pub coverage: Result<Coverage, NnError>,
 }
 
 impl Plan {
@@ -49,7 +51,8 @@ impl Plan {
         config: &TrainConfig,
         share: usize,
     ) -> Result<Self, TrainError> {
-        let (one, order, flops_per_sample) = count(net, params, task, &[1])?;
+        let Counted { arena_bytes: one, order, flops: flops_per_sample, coverage } =
+            count(net, params, task, &[1])?;
         let params = params.reordered(&order);
         let keeps_statistics = params.iter().any(|(_, spec, _)| !spec.trainable);
         let micro = config.micro_of(share);
@@ -68,7 +71,7 @@ impl Plan {
         let arena = |tile: usize| -> Result<usize, TrainError> {
             let mut distinct: Vec<usize> = tiles(share.max(1), tile).map(|r| r.len()).collect();
             distinct.dedup();
-            Ok(count(net, &params, task, &distinct)?.0)
+            Ok(count(net, &params, task, &distinct)?.arena_bytes)
         };
         let mut tile = tile.max(1);
         let mut arena_bytes = arena(tile)?;
@@ -89,7 +92,7 @@ impl Plan {
             Reduction::Fast => (config.micro_batch > 0).then_some(config.micro_batch),
         };
         let buckets = buckets(&params, config);
-        Ok(Plan { params, buckets, tile, most_micro, arena_bytes, flops_per_sample })
+        Ok(Plan { params, buckets, tile, most_micro, arena_bytes, flops_per_sample, coverage })
     }
 
     /// Bytes of a rank: arena, parameters and gradients; optimizer state comes on top.
@@ -125,16 +128,22 @@ pub(crate) fn tiles(share: usize, tile: usize) -> impl Iterator<Item = Range<usi
     (0..parts).map(move |part| shard_range(share, part, parts))
 }
 
-/// Arena bytes after passes over tiles of these sizes, the order of completion, and operations per sample.
-fn count(
-    net: &dyn AnyNet,
-    params: &Params,
-    task: &Task,
-    sizes: &[usize],
-) -> Result<(usize, Vec<ParamId>, u64), TrainError> {
+/// What passes over tiles of some sizes show.
+struct Counted {
+    arena_bytes: usize,
+    /// The order in which gradients are finished.
+    order: Vec<ParamId>,
+    /// Of one sample.
+    flops: u64,
+    coverage: Result<Coverage, NnError>,
+}
+
+/// Runs the model on a device that only counts.
+fn count(net: &dyn AnyNet, params: &Params, task: &Task, sizes: &[usize]) -> Result<Counted, TrainError> {
     let meta = Meta::<f32>::new();
     let mut graph = Graph::new(meta.clone(), params.clone(), 0)?;
     let mut order = Vec::new();
+    let mut coverage = Coverage::of(&graph);
     let mut samples = 0;
     for size in sizes {
         graph.reset(Mode::Train, 0, 0);
@@ -147,11 +156,12 @@ fn count(
         let batch = Tile { features: &features, tokens: &indices, labels: &indices, samples: *size };
         let (loss, _) = losses::<Meta<f32>>(net, &graph, task, &batch)?;
         order = graph.completion_order();
+        coverage = Coverage::of(&graph);
         graph.backward(loss, 1.0, &mut sink)?;
         samples += size;
     }
     let flops = meta.flops() / samples.max(1) as u64;
-    Ok((graph.arena_bytes(), order, flops))
+    Ok(Counted { arena_bytes: graph.arena_bytes(), order, flops, coverage })
 }
 
 /// The samples of a tile on the host.

@@ -175,7 +175,7 @@ impl<'a, B: HostBackend> Run<'a, B> {
         verify_plan(&**comm, hash, &plan)?;
         let root = comm.rank() == Rank(0);
         let methods = (job.methods)();
-        check_policy(&*methods.policy, &job.config, comm.size().get())?;
+        check_policy(&*methods.policy, &job.config, &job.plan, comm.size().get())?;
         check_rule(&*methods.over_ranks, &*methods.policy, &job.config)?;
         let clock = Clock::start();
         let spans = if job.files.as_ref().is_some_and(|f| f.trace) { TRACE_SPANS } else { 0 };
@@ -722,17 +722,27 @@ fn statistics(block: &ScalarBlock) -> ChunkStatistics {
 /// Checks that a run can take the statistics that a policy needs, and reach its batch.
 ///
 /// # Errors
-/// [`TrainError::Statistics`] for what no run takes, [`TrainError::OneChunk`] where a batch is one chunk, [`TrainError::Setting`] for a
-/// greatest batch below the first.
-pub fn check_policy(policy: &dyn BatchPolicy, config: &TrainConfig, ranks: usize) -> Result<(), TrainError> {
+/// [`TrainError::Statistics`] for a statistic of no chunks, [`TrainError::Samples`] for those of samples where the model does not
+/// tell them apart, [`TrainError::OneChunk`] where a batch is one chunk, [`TrainError::Setting`] for one sample
+/// where samples are compared, and for a greatest batch below the first.
+pub fn check_policy(
+    policy: &dyn BatchPolicy,
+    config: &TrainConfig,
+    plan: &Plan,
+    ranks: usize,
+) -> Result<(), TrainError> {
     let bounds = policy.bounds();
-    can_measure(policy.name(), &bounds.needs)?;
+    can_measure(policy.name(), &bounds.needs, plan)?;
     let chunks = match config.reduction {
         Reduction::Fast => ranks,
         Reduction::Reproducible { shards } => shards,
     };
     if bounds.needs.chunks == Chunks::Ranks && chunks < 2 {
         return Err(TrainError::OneChunk { policy: policy.name() });
+    }
+    if bounds.needs.chunks == Chunks::Samples && config.batch < 2 {
+        let need = format!("at least 2, whose gradients batch policy {} compares", policy.name());
+        return Err(TrainError::Setting { field: "train.batch", got: config.batch, need });
     }
     if bounds.max_batch < config.batch {
         let need = format!("at least train.batch = {}", config.batch);

@@ -1,12 +1,18 @@
 //! One rank: its share of each step, from samples to updated parameters.
 
+mod statistics;
+
+pub(crate) use statistics::can_measure;
+
 use crate::buckets::{Buckets, Launch};
+use crate::chunks::{ChunkGradients, Measure};
 use crate::config::{OnNonFinite, Reduction, TrainConfig};
 use crate::error::TrainError;
 use crate::host::HostBackend;
 use crate::methods::Methods;
 use crate::plan::{Plan, Tile, losses, tiles};
 use crate::rank_shards::RankShards;
+use crate::samples::SampleStatistics;
 use crate::trace::{Clock, Lane, Phase};
 use phalanx_comm::control::{self, Board};
 use phalanx_comm::{
@@ -15,8 +21,8 @@ use phalanx_comm::{
 };
 use phalanx_data::{BatchBuffers, Dataset, shard_range};
 use phalanx_grad::{
-    BatchContext, BatchDecision, ChunkSums, Chunks, CoordinateRule, GradError, GradLayout, Needs, Progress,
-    ScalarBlock, Scratch, StepTime, UpdateStep,
+    BatchContext, BatchDecision, ChunkSums, Chunks, GradError, GradLayout, Progress, ScalarBlock, Scratch,
+    StepTime, UpdateStep,
 };
 use phalanx_nn::{Graph, Mode, Net, Task};
 use phalanx_tensor::op::Moments;
@@ -85,6 +91,12 @@ pub(crate) struct Worker<'a, B: HostBackend> {
     /// Sums of squares of each coordinate over the chunks, where a policy asked for them.
     squares: Option<Region<f32>>,
     scratch: Scratch,
+    /// Made when a policy first asks.
+    samples: Option<SampleStatistics<B>>,
+    /// Whether the step at hand measures its samples.
+    measures_samples: bool,
+    /// The shards of the step, in the reproducible mode.
+    shards: ChunkGradients,
 }
 
 impl<'a, B: HostBackend> Worker<'a, B> {
@@ -137,6 +149,9 @@ impl<'a, B: HostBackend> Worker<'a, B> {
             parts: Vec::new(),
             squares: None,
             scratch: Scratch::new(),
+            samples: None,
+            measures_samples: false,
+            shards: ChunkGradients::default(),
         })
     }
 
@@ -154,16 +169,20 @@ impl<'a, B: HostBackend> Worker<'a, B> {
             * self.methods.schedule.factor(Progress { samples: batch.before, total: batch.total });
         let context = self.context(batch, scheduled);
         let needs = self.methods.policy.needs(&context);
-        can_measure(self.methods.policy.name(), &needs)?;
+        let measure = self.prepare(&needs)?;
         let mut data_time = Duration::ZERO;
         let (flat, sums, hits_and_stop, moments) = match self.tree {
-            None => self.fast(data, batch, &needs, &mut data_time)?,
-            Some(tree) => self.reproducible(data, batch, &needs, tree, &mut data_time)?,
+            None => self.fast(data, batch, measure, &mut data_time)?,
+            Some(tree) => self.reproducible(data, batch, measure, tree, &mut data_time)?,
         };
         let stop = hits_and_stop[1] > 0.0;
         let start = self.now();
-        self.enter(batch.step, control::Phase::Update);
         let mut block = sums.zip(moments).map(|(sums, moments)| sums.block(&moments));
+        if needs.projections {
+            let projections = self.projections(data, batch, &flat)?;
+            block = block.zip(projections).map(|(block, projections)| block.with_projections(projections));
+        }
+        self.enter(batch.step, control::Phase::Update);
         let finite = block.loss.is_finite() && block.nonfinite == 0 && block.n.is_finite();
         if let (true, Some(rule)) = (finite, needs.coordinates) {
             block = self.coordinates(rule, &flat, block)?;
@@ -242,25 +261,6 @@ impl<'a, B: HostBackend> Worker<'a, B> {
         }))
     }
 
-    /// The ratio of the coordinates, from the sums of squares that the step left in `squares`.
-    fn coordinates(
-        &mut self,
-        rule: CoordinateRule,
-        flat: &Region<f32>,
-        block: Agreed<ScalarBlock>,
-    ) -> Result<Agreed<ScalarBlock>, TrainError> {
-        let trainable = self.plan.params.iter().filter(|(_, spec, _)| spec.trainable);
-        let tensors: Vec<Range<usize>> =
-            trainable.map(|(_, _, span)| span.offset..span.offset + span.len).collect();
-        let ratio = match &self.squares {
-            Some(squares) => rule.ratio(squares, flat, block.samples, block.chunks, &tensors),
-            None => f64::INFINITY,
-        };
-        // all ranks have it already; agreeing on it is the proof
-        let ratio = agree_max(&*self.comm, &[ratio])?;
-        Ok(block.zip(ratio).map(|(block, ratio)| block.with_coordinate_ratio(ratio[0])))
-    }
-
     fn context(&self, batch: &Batch<'_>, lr: f64) -> BatchContext {
         BatchContext {
             step: batch.step,
@@ -292,12 +292,17 @@ impl<'a, B: HostBackend> Worker<'a, B> {
         self.config.micro_of(share).min(self.plan.most_micro.unwrap_or(usize::MAX)).max(1)
     }
 
-    /// The tiles of a share of `len` samples: micro-batches, each cut into tiles.
-    fn cut(&self, len: usize) -> impl Iterator<Item = Range<usize>> + Clone + use<B> {
-        let micro = self.micro_of(len);
+    /// The micro-batches of a share of `len` samples: its chunks.
+    fn micro_batches(&self, len: usize) -> impl Iterator<Item = Range<usize>> + Clone + use<B> {
+        tiles(len, self.micro_of(len))
+    }
+
+    /// The tiles of a share of `len` samples: micro-batches, each cut into tiles. With each, whether a micro-batch ends.
+    fn cut(&self, len: usize) -> impl Iterator<Item = (Range<usize>, bool)> + Clone + use<B> {
         let tile = self.plan.tile;
-        tiles(len, micro).flat_map(move |micro| {
-            tiles(micro.len(), tile).map(move |t| t.start + micro.start..t.end + micro.start)
+        self.micro_batches(len).flat_map(move |micro| {
+            tiles(micro.len(), tile)
+                .map(move |t| (t.start + micro.start..t.end + micro.start, t.end == micro.len()))
         })
     }
 
@@ -335,7 +340,13 @@ impl<'a, B: HostBackend> Worker<'a, B> {
         let labels = batch.indices.len() * self.task.labels_per_sample();
         #[expect(clippy::cast_precision_loss, reason = "batches are far below 2^52")]
         let seed = 1.0 / labels as f64;
-        self.graph.backward(loss, seed, &mut self.buckets)?;
+        match self.samples.as_mut().filter(|_| self.measures_samples) {
+            None => self.graph.backward(loss, seed, &mut self.buckets)?,
+            Some(samples) => {
+                let of = (loss, seed);
+                samples.backward(&self.graph, of, &mut self.buckets, &tile, batch.indices.len())?;
+            }
+        }
         self.record(Phase::Backward, batch.step, start);
         #[expect(clippy::cast_precision_loss, reason = "contexts are far below 2^52")]
         Ok((sum / self.task.labels_per_sample() as f64, hits))
@@ -348,24 +359,29 @@ impl<'a, B: HostBackend> Worker<'a, B> {
         batch: &Batch<'_>,
         range: &Range<usize>,
         flat: Region<f32>,
-        how: (Launch, bool),
+        how: (Launch, Measure),
         data_time: &mut Duration,
     ) -> Result<(Region<f32>, f64, usize), TrainError> {
         let (launch, measure) = how;
-        self.buckets.begin(flat, measure);
+        let mut chunks = self.micro_batches(range.len()).map(|micro| micro.len());
+        self.buckets.begin(flat, measure, chunks.next().unwrap_or(0));
         let (mut loss, mut hits) = (0.0, 0);
         let mut cut = self.cut(range.len()).peekable();
         if cut.peek().is_none() {
             self.buckets.set_launch(launch);
         }
-        while let Some(tile) = cut.next() {
-            if cut.peek().is_none() {
+        while let Some((tile, ends_chunk)) = cut.next() {
+            let is_last = cut.peek().is_none();
+            if is_last {
                 self.buckets.set_launch(launch);
             }
             let tile = range.start + tile.start..range.start + tile.end;
             let (l, h) = self.pass(data, batch, tile, data_time)?;
             loss += l;
             hits += h;
+            if ends_chunk && !is_last {
+                self.buckets.next_chunk(chunks.next().unwrap_or(0));
+            }
         }
         let start = self.now();
         self.enter(batch.step, control::Phase::Reduce);
@@ -381,19 +397,6 @@ impl<'a, B: HostBackend> Worker<'a, B> {
         }
     }
 
-    /// The chunk sums of a part of the batch: `local` are of `samples / batch` times the chunk's mean gradient.
-    #[expect(clippy::cast_precision_loss, reason = "batches are far below 2^52")]
-    fn chunk(batch: &Batch<'_>, samples: usize, loss: f64, local: Option<Moments>) -> ChunkSums {
-        let mut sums = ChunkSums::default();
-        let mut moments = local.unwrap_or_default();
-        if samples > 0 {
-            let weight = samples as f64 / batch.indices.len() as f64;
-            moments.sum_sq /= weight * weight;
-            sums.add(samples as u64, &moments, loss);
-        }
-        sums
-    }
-
     /// Each rank sums its share; buckets leave while the backward pass runs.
     #[expect(
         clippy::type_complexity,
@@ -403,40 +406,36 @@ impl<'a, B: HostBackend> Worker<'a, B> {
         &mut self,
         data: &dyn Dataset,
         batch: &Batch<'_>,
-        needs: &Needs,
+        measure: Measure,
         data_time: &mut Duration,
     ) -> Result<(Region<f32>, Agreed<ChunkSums>, Agreed2, Agreed<Moments>), TrainError> {
         let (rank, size) = (self.comm.rank().index(), self.comm.size().get());
         let range = shard_range(batch.indices.len(), rank, size);
         let flat = self.take_flat()?;
         let mean = self.methods.over_ranks.is_mean();
-        let (measure, squares) = (needs.chunks == Chunks::Ranks, needs.coordinates.is_some());
-        // squares are of this rank's own gradient, which the overlapped reduction overwrites
-        let launch = if mean && !squares { Launch::Reduce } else { Launch::Hold };
+        let launch = if mean { Launch::Reduce } else { Launch::Hold };
         let (mut flat, loss, hits) =
             self.gradient(data, batch, &range, flat, (launch, measure), data_time)?;
         let start = self.now();
-        if squares {
+        if measure.squares {
             let mut sums = match self.squares.take() {
                 Some(sums) => sums,
                 None => self.comm.alloc(flat.len())?,
             };
-            squares_into(&flat, batch.indices.len(), range.len(), &mut sums);
+            self.squares_into(self.buckets.chunks(), batch, &mut sums);
             self.comm.all_reduce_sum(&mut sums)?;
             self.squares = Some(sums);
         }
         if !mean {
             self.aggregate(batch, &range, &mut flat)?;
-        } else if launch == Launch::Hold {
-            self.comm.all_reduce_sum(&mut flat)?;
         }
-        let local = measure.then(|| self.buckets.local());
+        let local = self.local_sums(batch, range.len(), loss);
         // Each rank looks at its part of the reduced gradient, in blocks as `moments` sums them.
         let part = shard_range(flat.len().div_ceil(BLOCK), rank, size);
         let part = part.start * BLOCK..(part.end * BLOCK).min(flat.len());
         let m = self.graph.backend().moments(&flat[part.start.min(part.end)..part.end]);
         let mut packed = [0.0; PACKED];
-        packed[..ChunkSums::LEN].copy_from_slice(&Self::chunk(batch, range.len(), loss, local).pack());
+        packed[..ChunkSums::LEN].copy_from_slice(&local.pack());
         #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
         packed[ChunkSums::LEN..].copy_from_slice(&[
             hits as f64,
@@ -491,13 +490,12 @@ impl<'a, B: HostBackend> Worker<'a, B> {
         &mut self,
         data: &dyn Dataset,
         batch: &Batch<'_>,
-        needs: &Needs,
+        measure: Measure,
         tree: ShardTree,
         data_time: &mut Duration,
     ) -> Result<(Region<f32>, Agreed<ChunkSums>, Agreed2, Agreed<Moments>), TrainError> {
         let shards = tree.shards_of(self.comm.rank(), self.comm.size());
-        let measure = needs.chunks == Chunks::Ranks;
-        let mut squares = needs.coordinates.map(|_| TreeAccumulator::new(tree, shards.clone()));
+        let mut squares = measure.squares.then(|| TreeAccumulator::new(tree, shards.clone()));
         let mut accumulator = match self.accumulator.take() {
             Some(accumulator) => accumulator,
             None => TreeAccumulator::new(tree, shards.clone()),
@@ -507,6 +505,7 @@ impl<'a, B: HostBackend> Worker<'a, B> {
         }
         let mut own = std::mem::take(&mut self.shard_sums);
         own.clear();
+        self.shards.begin(measure, self.plan.params.grad_len());
         for shard in shards {
             let range = shard_range(batch.indices.len(), shard, tree.shards());
             let leaf = match accumulator.spare() {
@@ -514,9 +513,16 @@ impl<'a, B: HostBackend> Worker<'a, B> {
                 None => self.comm.alloc(self.plan.params.grad_len())?,
             };
             let (leaf, loss, hits) =
-                self.gradient(data, batch, &range, leaf, (Launch::Hold, false), data_time)?;
-            let local = measure.then(|| self.graph.backend().moments(&leaf));
-            own.extend(Self::chunk(batch, range.len(), loss, local).pack());
+                self.gradient(data, batch, &range, leaf, (Launch::Hold, Measure::default()), data_time)?;
+            self.shards.whole(self.graph.backend(), range.len(), &leaf);
+            let local = match self.samples.as_mut().filter(|_| self.measures_samples) {
+                Some(samples) => samples.take(loss),
+                None => {
+                    let moments = self.shards.moments().last().into_iter();
+                    Self::chunk_sums(batch, loss, moments.map(|m| (range.len(), m)))
+                }
+            };
+            own.extend(local.pack());
             #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
             own.push(hits as f64);
             if let Some(squares) = &mut squares {
@@ -524,8 +530,13 @@ impl<'a, B: HostBackend> Worker<'a, B> {
                     Some(sums) => sums,
                     None => self.comm.alloc(leaf.len())?,
                 };
-                squares_into(&leaf, batch.indices.len(), range.len(), &mut sums);
+                self.squares_into(&self.shards, batch, &mut sums);
                 squares.push(sums);
+                // the tree adds up the shards
+                self.shards.clear_squares();
+                if let Some(samples) = &mut self.samples {
+                    samples.clear_squares();
+                }
             }
             accumulator.push(leaf);
         }
@@ -559,8 +570,10 @@ impl<'a, B: HostBackend> Worker<'a, B> {
     fn culprit(&mut self, data: &dyn Dataset, batch: &Batch<'_>) -> Result<TrainError, TrainError> {
         let range = shard_range(batch.indices.len(), self.comm.rank().index(), self.comm.size().get());
         let flat = self.take_flat()?;
+        self.measures_samples = false;
         let mut time = Duration::ZERO;
-        let (flat, loss, _) = self.gradient(data, batch, &range, flat, (Launch::Hold, false), &mut time)?;
+        let (flat, loss, _) =
+            self.gradient(data, batch, &range, flat, (Launch::Hold, Measure::default()), &mut time)?;
         let guilty = if loss.is_finite() {
             let params = self.plan.params.iter().filter(|(_, spec, _)| spec.trainable);
             let found = params.into_iter().find(|(_, _, span)| {
@@ -599,22 +612,4 @@ fn unpack_moments(packed: &[f64]) -> Moments {
 )]
 fn whole(packed: f64) -> u64 {
     packed as u64
-}
-
-/// `m g^2` of each coordinate, from `m / batch` times the mean gradient `g` of a chunk of `m` samples.
-#[expect(clippy::cast_precision_loss, reason = "batches are far below 2^52")]
-#[expect(clippy::cast_possible_truncation, reason = "gradients are in single precision")]
-fn squares_into(part: &[f32], batch: usize, samples: usize, sums: &mut [f32]) {
-    let scale = if samples == 0 { 0.0 } else { (batch as f64 / samples as f64 * batch as f64) as f32 };
-    sums.iter_mut().zip(part).for_each(|(sum, part)| *sum = part * part * scale);
-}
-
-/// Refuses statistics that the loop does not take.
-pub(crate) fn can_measure(policy: &'static str, needs: &Needs) -> Result<(), TrainError> {
-    let refused = |what| Err(TrainError::Statistics { policy, what });
-    match needs {
-        Needs { projections: true, .. } => refused("projections on the mean gradient"),
-        Needs { chunks: Chunks::Samples, .. } => refused("per-sample gradients"),
-        _ => Ok(()),
-    }
 }

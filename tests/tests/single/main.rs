@@ -5,3 +5,4 @@ mod failures;
 mod methods;
 mod policies;
 mod robust;
+mod statistics;

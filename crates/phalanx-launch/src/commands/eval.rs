@@ -8,7 +8,14 @@ use crate::runfile::RawRun;
 pub(super) fn eval(args: &EvalArgs, context: &mut Context<'_>) -> anyhow::Result<()> {
     let paths = open_run(&args.run_dir)?;
     let run = RawRun::read(&paths.run_file())?.resolve(context.registered)?;
-    let score = engine::evaluate(&run, &paths, args.split, args.checkpoint, args.hardware.into())?;
+    let score = engine::evaluate(
+        &run,
+        &paths,
+        args.split,
+        args.checkpoint,
+        context.registered,
+        args.hardware.into(),
+    )?;
     let mut rows = vec![
         ("step", score.step.to_string()),
         ("samples", score.samples.to_string()),

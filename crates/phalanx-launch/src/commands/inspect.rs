@@ -39,7 +39,7 @@ pub(super) fn curvature(args: &InspectArgs, context: &mut Context<'_>) -> anyhow
     let paths = open_run(&args.path)?;
     let run = RawRun::read(&paths.run_file())?.resolve(context.registered)?;
     let options = CurvatureOptions { which: args.checkpoint, samples: args.samples, steps: args.steps };
-    let found = engine::curvature(&run, &paths, options, args.hardware.into())?;
+    let found = engine::curvature(&run, &paths, options, context.registered, args.hardware.into())?;
     let spectrum = &found.spectrum;
     let value = |i: usize| format!("{:.4e} within {:.0e}", spectrum.values[i], spectrum.residuals[i]);
     let count = spectrum.values.len();

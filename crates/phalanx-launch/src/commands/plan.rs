@@ -13,7 +13,7 @@ use crate::usage::UsageError;
 
 pub(super) fn plan(args: &PlanArgs, context: &mut Context<'_>) -> anyhow::Result<()> {
     let run = read_run(&args.run, context.registered)?;
-    let plan = engine::plan(&run, args.hardware.into())?;
+    let plan = engine::plan(&run, context.registered, args.hardware.into())?;
     let measured = Summary::read(&open_run(&args.measured)?.summary())?;
     #[expect(clippy::cast_precision_loss, reason = "there are few ranks")]
     let samples_per_second = measured.samples_per_second / measured.ranks.max(1) as f64;

@@ -73,11 +73,11 @@ fn ready(world: &World, args: &TrainArgs, context: &mut Context<'_>) -> anyhow::
     if args.dry_run {
         if world.is_root() {
             context.out.write_all(run.to_toml().as_bytes())?;
-            write_plan(&engine::plan(&run, args.hardware.into())?, context.out)?;
+            write_plan(&engine::plan(&run, context.registered, args.hardware.into())?, context.out)?;
         }
         return Ok(None);
     }
-    let prepared = engine::prepare(&run, args.hardware.into())?;
+    let prepared = engine::prepare(&run, context.registered, args.hardware.into())?;
     // a rank that cannot start must not leave a run directory behind either
     world.meet()?;
     let dir = match (world.is_root(), &earlier) {

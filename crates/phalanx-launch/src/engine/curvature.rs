@@ -10,7 +10,7 @@ use phalanx_train::LossSurface;
 use phalanx_train::rundir::RunPaths;
 
 use super::{Hardware, Which, job, load};
-use crate::runfile::Run;
+use crate::runfile::{Registered, Run};
 
 /// How much is looked at.
 #[derive(Debug, Clone, Copy)]
@@ -42,9 +42,10 @@ pub fn curvature(
     run: &Run,
     paths: &RunPaths,
     options: CurvatureOptions,
+    registered: &Registered,
     hardware: Hardware,
 ) -> anyhow::Result<Curvature> {
-    let parts = job::parts(run, hardware)?;
+    let parts = job::parts(run, registered, hardware)?;
     let held = load(paths, options.which)?;
     let data = Arc::clone(&parts.data.train);
     let mut sampler = Sampler::new(data.len(), run.seed)?;

@@ -9,7 +9,7 @@ use phalanx_comm::{Options, Rank, RankFailure, WorldError, WorldSize, run_ranks}
 use phalanx_data::{Splits, shard_range};
 use phalanx_grad::Mean;
 use phalanx_nn::models::{ConfigValue, ModelConfig};
-use phalanx_nn::{AnyNet, Net, ParamBuilder, Registry, Task};
+use phalanx_nn::{AnyNet, Net, ParamBuilder, Task};
 use phalanx_optim::{
     AdaGradConfig, AdaGradNormConfig, AdamWConfig, Constant, Cosine, LinearDecay, OptimizerConfig, Refined,
     ScheduleConfig, SgdConfig,
@@ -26,7 +26,7 @@ use super::policy::{self, Policy};
 use super::{Hardware, open_data};
 use crate::aggregation::AttackKind;
 use crate::exit::{Exit, WithExit};
-use crate::runfile::{self, Model, Rule, Run, Shape, Stop};
+use crate::runfile::{self, Model, Registered, Rule, Run, Shape, Stop};
 use crate::schedule_file;
 use crate::world::World;
 
@@ -41,30 +41,30 @@ pub(super) struct Parts {
 }
 
 /// Opens the data, builds the model and plans a step: all that can fail before a rank starts.
-pub(super) fn parts(run: &Run, hardware: Hardware) -> anyhow::Result<Parts> {
+pub(super) fn parts(run: &Run, registered: &Registered, hardware: Hardware) -> anyhow::Result<Parts> {
     pin(hardware)?;
     let data = open_data(run)?;
     let task = task_of(data.train.kind());
     let mut builder = ParamBuilder::new();
     let (kind, sizes) = model(&run.model);
     let net: Arc<dyn AnyNet> =
-        Arc::from(Registry::default().build(&kind, sizes, &task, &mut builder).map_err(bad_input)?);
+        Arc::from(registered.models().build(&kind, sizes, &task, &mut builder).map_err(bad_input)?);
     let params = builder.finish();
     let config = config(run);
     check(&config, &data, run.train.ranks).map_err(bad_input)?;
     // what a rank will build is built once here, so that a run that cannot be leaves nothing behind
     schedule(run)?;
     let policy = policy::policy(run, data.train.len());
-    let built = policy.build().map_err(bad_input)?;
-    check_policy(&*built, &config, run.train.ranks).map_err(bad_input)?;
-    let over_ranks = OverRanks::new(run)?.build().map_err(bad_input)?;
-    check_rule(&*over_ranks, &*built, &config).map_err(bad_input)?;
     let batch = policy.most_samples(run, data.train.len()).map_err(bad_input)?;
     let share = match config.reduction {
         Reduction::Fast => shard_range(batch, 0, run.train.ranks).len(),
         Reduction::Reproducible { shards } => shard_range(batch, 0, shards).len(),
     };
     let plan = Plan::new(&*net, &params, &task, &config, share).map_err(bad_input)?;
+    let built = policy.build().map_err(bad_input)?;
+    check_policy(&*built, &config, &plan, run.train.ranks).map_err(bad_input)?;
+    let over_ranks = OverRanks::new(run)?.build().map_err(bad_input)?;
+    check_rule(&*over_ranks, &*built, &config).map_err(bad_input)?;
     Ok(Parts { data, task, net, config, plan, policy })
 }
 

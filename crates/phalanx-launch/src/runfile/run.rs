@@ -11,17 +11,11 @@ use super::key::{Group, Key, Resume, keys, path};
 use super::range::Range;
 use super::raw::RawRun;
 use super::reader::Reader;
+use super::registered::Registered;
 use super::sections::{
     Aggregation, Batch, BatchPolicy, Checkpoint, Data, Faults, Model, Optimizer, Output, Schedule, Source,
     Stop, Train,
 };
-
-/// Kinds that a program adds to those of the library, by name.
-#[derive(Debug, Clone, Default)]
-pub struct Registered {
-    /// Names that `model.kind` may have besides the library's.
-    pub models: Vec<String>,
-}
 
 /// Declares [`Run`]: its sections, in the order of the file.
 macro_rules! run {
@@ -64,7 +58,7 @@ macro_rules! run {
                 let all = keys();
                 let sections: Vec<&'static str> = SECTIONS.iter().map(|(name, _)| *name).collect();
                 let mut problems = Vec::new();
-                let models = &registered.models;
+                let models = registered.own_models();
                 let parts = Parts {
                     head: Reader::new(raw, "", models, &mut problems).read_all(&all, &sections),
                     $( $section: Reader::new(raw, stringify!($section), models, &mut problems).read_all(&all, &[]), )*

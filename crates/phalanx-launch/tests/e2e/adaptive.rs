@@ -37,6 +37,31 @@ fn adadagrad_grows_the_batch_and_brings_its_optimizer() {
 }
 
 #[test]
+fn the_gradients_of_samples_steer_the_batch() {
+    let policies = [
+        "policy = \"adadagrad\"\neta = 0.3",
+        "policy = \"augmented-test\"\ntheta = 0.2",
+        "policy = \"coordinate-test\"\ncoordinates = \"per-tensor\"",
+    ];
+    for policy in policies {
+        let policy = format!("{policy}\nstatistic = \"samples\"\nmax = 500\n");
+        let dir = Dir::new(&under(&policy).replace("momentum = 0.9\n", ""));
+        // on one rank too, which has no other to compare with
+        dir.train("run", &["--ranks", "1"]).done();
+        dir.train("two", &[]).done();
+        for run in ["run", "two"] {
+            let steps = steps(&dir, run);
+            let first = &steps[0];
+            let chunks = first.statistics.as_ref().map(|statistics| statistics.chunks);
+            assert_eq!((first.batch, chunks), (50, Some(50)), "{policy}");
+            assert!(first.target.is_some_and(|target| target > 0.0), "{policy}: {first:?}");
+            assert!(steps.iter().any(|step| step.batch > 50), "{policy}: it grows");
+            assert_eq!(dir.summary(run).samples, 6000);
+        }
+    }
+}
+
+#[test]
 fn an_optimizer_that_the_run_file_names_is_kept_and_said() {
     let policy = "policy = \"adadagrad\"\nstatistic = \"ranks\"\n";
     let dir = Dir::new(&under(policy).replace("lr = 0.05", "kind = \"sgd\"\nlr = 0.05"));
@@ -93,6 +118,11 @@ fn what_cannot_be_is_refused_before_anything_is_written() {
             "policy = \"noise-scale\"\nmin = 90\nmax = 80",
             &[],
             "batch.min: got 90 samples, need at most batch.max (80)",
+        ),
+        (
+            "policy = \"adadagrad\"",
+            &["--ranks", "1", "--set", "train.batch=1"],
+            "train.batch is 1, need at least 2, whose gradients batch policy norm-test compares",
         ),
         ("policy = \"noise-scale\"", &["--ranks", "1"], "a variance needs 2 gradients and a batch has one"),
         (

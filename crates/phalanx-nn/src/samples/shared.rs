@@ -3,6 +3,7 @@
 use crate::NnError;
 use crate::observe::Parameterised;
 use crate::params::{ParamId, Params};
+use crate::pool::Pool;
 use crate::samples::gradient::add_sample_gradient;
 use crate::samples::recording::Recording;
 use crate::samples::{Coverage, rows_of};
@@ -14,11 +15,13 @@ pub(super) struct Shared<B: Backend> {
     coverage: Coverage,
     held: Recording<B>,
     seen: Vec<usize>,
+    pool: Pool<B>,
 }
 
 impl<B: Backend> Shared<B> {
     pub(super) fn new(coverage: &Coverage) -> Self {
-        Shared { coverage: coverage.clone(), held: Recording::new(), seen: vec![0; coverage.params()] }
+        let seen = vec![0; coverage.params()];
+        Shared { coverage: coverage.clone(), held: Recording::new(), seen, pool: Pool::new() }
     }
 
     pub(super) fn begin(&mut self) {
@@ -47,18 +50,18 @@ impl<B: Backend> Shared<B> {
             if self.seen[param.index()] < self.coverage.uses(param) {
                 continue;
             }
-            let mut pool = crate::pool::Pool::new();
             let len = params.span(param).len;
-            let mut gradient = backend.alloc(len)?;
+            let mut gradient = self.pool.take(backend, len)?;
             for i in 0..samples {
-                backend.fill(0.0, backend.view_mut(&mut gradient, 0..len));
+                backend.fill(0.0, backend.view_mut(&mut gradient.buf, 0..len));
                 for term in self.held.operators(backend).filter(|op| op.params().any(|p| p == param)) {
                     let rows = rows_of(&term, samples)?;
-                    let out = backend.view_mut(&mut gradient, 0..len);
-                    add_sample_gradient(backend, &mut pool, &term, param, (rows, i), out)?;
+                    let out = backend.view_mut(&mut gradient.buf, 0..len);
+                    add_sample_gradient(backend, &mut self.pool, &term, param, (rows, i), out)?;
                 }
-                visit(param, i, backend.view(&gradient, 0..len));
+                visit(param, i, backend.view(&gradient.buf, 0..len));
             }
+            self.pool.give(gradient);
         }
         Ok(())
     }

@@ -52,7 +52,9 @@ impl<T: Float> AttentionOps for Cpu<T> {
                     let rows = ROWS.min(time - i);
                     let seen = i + rows;
                     self.matmul(&head.scores(i, rows, seen), qkv, keys, Write::Set, scores);
-                    causal_softmax(head.scale(), i, seen, &mut scores[..rows * seen], &mut lse[i..i + rows]);
+                    let lse = &mut lse[i..i + rows];
+                    let mut sums = [T::ONE; ROWS];
+                    causal_exp(head.scale(), i, seen, &mut scores[..rows * seen], lse, &mut sums);
                     let spec = MatmulSpec {
                         batch: 1,
                         m: rows,
@@ -63,6 +65,10 @@ impl<T: Float> AttentionOps for Cpu<T> {
                         c: head.output(b, h, i),
                     };
                     self.matmul(&spec, scores, qkv, Write::Set, y);
+                    divide_rows(&mut y[spec.c.offset..], width, head_dim, &sums[..rows]);
+                    for (lse, sum) in lse.iter_mut().zip(sums) {
+                        *lse += sum.ln();
+                    }
                 }
             }
         }
@@ -231,17 +237,26 @@ fn exp_seen<T: Float>(scale: T, shift: T, seen: usize, row: &mut [T]) -> &mut [T
 }
 
 simd! {
-    /// Softmax of rows that see one position more from row to row; what they do not see becomes 0.
-    fn causal_softmax<T: Float>(scale: T, first: usize, seen: usize, scores: &mut [T], lse: &mut [T]) {
-        for (r, (row, lse)) in scores.chunks_exact_mut(seen).zip(lse).enumerate() {
-            let shift = scale * rows::max(&row[..first + r + 1]);
-            let row = exp_seen(scale, shift, first + r + 1, row);
-            let sum = rows::sum(row);
-            let inverse = T::ONE / sum;
-            for x in row.iter_mut() {
-                *x *= inverse;
+    /// `e^(scale x - shift)` of rows that see one position more from row to row, with its greatest as the shift of each, and
+    /// the sums; what rows do not see becomes 0. In two passes, since a row is too short to hide what its greatest waits for.
+    fn causal_exp<T: Float>(scale: T, first: usize, seen: usize, scores: &mut [T], shifts: &mut [T], sums: &mut [T]) {
+        for (r, (row, shift)) in scores.chunks_exact(seen).zip(&mut *shifts).enumerate() {
+            *shift = scale * rows::max(&row[..first + r + 1]);
+        }
+        for (r, ((row, shift), sum)) in scores.chunks_exact_mut(seen).zip(shifts).zip(sums).enumerate() {
+            *sum = rows::sum(exp_seen(scale, *shift, first + r + 1, row));
+        }
+    }
+}
+
+simd! {
+    /// Divides the first `len` elements of rows that lie `stride` apart.
+    fn divide_rows<T: Float>(y: &mut [T], stride: usize, len: usize, divisors: &[T]) {
+        for (row, divisor) in y.chunks_mut(stride).zip(divisors) {
+            let inverse = T::ONE / *divisor;
+            for y in &mut row[..len] {
+                *y *= inverse;
             }
-            *lse = shift + sum.ln();
         }
     }
 }

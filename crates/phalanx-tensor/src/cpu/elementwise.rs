@@ -69,6 +69,9 @@ impl<T: Float> ElementwiseOps for Cpu<T> {
     fn binary(&self, kind: BinaryKind, a: (&[T], Strided), b: (&[T], Strided), write: Write, out: &mut [T]) {
         assert_eq!(a.1.shape, b.1.shape, "binary");
         assert_eq!(a.1.shape.len(), out.len(), "binary");
+        if let (Some(a), Some(b)) = (dense(a), dense(b)) {
+            return binary_dense(kind, a, b, write, out);
+        }
         match kind {
             BinaryKind::Add => binary_with(|x, y| x + y, a, b, write, out),
             BinaryKind::Sub => binary_with(|x, y| x - y, a, b, write, out),
@@ -155,12 +158,13 @@ fn distribution<T: Float>(x: T) -> T {
     c::<T>(0.5) * (T::ONE + (x * c(SQRT_HALF)).erf())
 }
 
-/// `tanh(u)`, `u'`, `u''` of the argument of tanh-GELU.
+/// `s`, `u'`, `u''` of tanh-GELU as `x s(u)`, `s` the sigmoid: `(1 + tanh(u / 2)) / 2` is `s(u)`.
 #[inline(always)]
 fn gelu_parts<T: Float>(x: T) -> (T, T, T) {
-    let (a, b) = (c::<T>(GELU_A), c::<T>(GELU_B));
     let xx = x * x;
-    ((a * x * (T::ONE + b * xx)).tanh(), a * (T::ONE + c::<T>(3.0) * b * xx), a * c(6.0) * b * x)
+    let u = x * (c::<T>(2.0 * GELU_A) + c::<T>(2.0 * GELU_A * GELU_B) * xx);
+    let slope = c::<T>(2.0 * GELU_A) + c::<T>(6.0 * GELU_A * GELU_B) * xx;
+    (sigmoid(u), slope, c::<T>(12.0 * GELU_A * GELU_B) * x)
 }
 
 function!(Relu<T>, |x| if x < T::ZERO { T::ZERO } else { x }, if x > T::ZERO { T::ONE } else { T::ZERO }, {
@@ -175,15 +179,15 @@ function!(
 );
 function!(
     GeluTanh<T>,
-    |x| c::<T>(0.5) * x * (T::ONE + gelu_parts(x).0),
+    |x| x * gelu_parts(x).0,
     {
-        let (t, u1, _) = gelu_parts(x);
-        c::<T>(0.5) * (T::ONE + t + x * (T::ONE - t * t) * u1)
+        let (s, u1, _) = gelu_parts(x);
+        s + x * (s * (T::ONE - s)) * u1
     },
     {
-        let (t, u1, u2) = gelu_parts(x);
-        let s = T::ONE - t * t;
-        s * u1 + c::<T>(0.5) * x * s * (u2 - c::<T>(2.0) * t * u1 * u1)
+        let (s, u1, u2) = gelu_parts(x);
+        let s1 = s * (T::ONE - s);
+        s1 * (c::<T>(2.0) * u1 + x * ((T::ONE - c::<T>(2.0) * s) * u1 * u1 + u2))
     }
 );
 function!(
@@ -271,9 +275,9 @@ macro_rules! leveled {
             #[cfg(target_arch = "x86_64")]
             {
                 use super::CpuLevel;
-                #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2")]
+                #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
                 fn wide<T: Float, F: Function<T>>($($arg: $ty),*) { $body::<T, F>($($arg),*) }
-                #[target_feature(enable = "avx2")]
+                #[target_feature(enable = "avx2,fma")]
                 fn half<T: Float, F: Function<T>>($($arg: $ty),*) { $body::<T, F>($($arg),*) }
                 match CpuLevel::current() {
                     // SAFETY: the level was detected on this machine.
@@ -290,6 +294,39 @@ macro_rules! leveled {
 leveled!(unary_with = unary_loop(x: &[T], out: &mut [T]));
 leveled!(grad_with = grad_loop(x: &[T], dy: &[T], write: Write, out: &mut [T]));
 leveled!(grad2_with = grad2_loop(x: &[T], dx: &[T], dy: &[T], write: Write, out: &mut [T]));
+
+/// The elements of an operand that lie as its shape says.
+fn dense<T>((x, layout): (&[T], Strided)) -> Option<&[T]> {
+    let is_dense = layout.strides == Strided::dense(layout.shape).strides;
+    is_dense.then(|| &x[layout.offset..layout.offset + layout.shape.len()])
+}
+
+#[inline(always)]
+fn combine<T: Float>(f: impl Fn(T, T) -> T, a: &[T], b: &[T], write: Write, out: &mut [T]) {
+    match write {
+        Write::Set => {
+            for ((y, a), b) in out.iter_mut().zip(a).zip(b) {
+                *y = f(*a, *b);
+            }
+        }
+        Write::Add => {
+            for ((y, a), b) in out.iter_mut().zip(a).zip(b) {
+                *y += f(*a, *b);
+            }
+        }
+    }
+}
+
+simd! {
+    fn binary_dense<T: Float>(kind: BinaryKind, a: &[T], b: &[T], write: Write, out: &mut [T]) {
+        match kind {
+            BinaryKind::Add => combine(|x, y| x + y, a, b, write, out),
+            BinaryKind::Sub => combine(|x, y| x - y, a, b, write, out),
+            BinaryKind::Mul => combine(|x, y| x * y, a, b, write, out),
+            BinaryKind::Div => combine(|x, y| x / y, a, b, write, out),
+        }
+    }
+}
 
 /// Walks all but the last dim by index, the last one in a loop that vectorises for strides 0 and 1.
 #[inline]

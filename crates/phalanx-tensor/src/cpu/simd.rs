@@ -407,9 +407,9 @@ macro_rules! simd {
             fn plain $(<$T: $bound>)? ($($arg: $ty),*) $(-> $ret)? $body
             #[cfg(target_arch = "x86_64")]
             {
-                #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2")]
+                #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
                 fn wide $(<$T: $bound>)? ($($arg: $ty),*) $(-> $ret)? { plain($($arg),*) }
-                #[target_feature(enable = "avx2")]
+                #[target_feature(enable = "avx2,fma")]
                 fn half $(<$T: $bound>)? ($($arg: $ty),*) $(-> $ret)? { plain($($arg),*) }
                 match $crate::cpu::CpuLevel::current() {
                     // SAFETY: the level was detected on this machine.
