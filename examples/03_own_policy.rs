@@ -114,6 +114,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             over_samples: Box::new(Mean),
             over_ranks: Box::new(Mean),
             over_tasks: Box::new(Mean),
+            compression: None,
             over_time: sgd.build().expect("validated"),
             lr: sgd.lr(),
             schedule: linear.build().expect("validated"),

@@ -106,6 +106,7 @@ fn accuracy_under_attack(rule: fn() -> Box<dyn Rule>) -> Result<f64, Box<dyn Err
                     1,
                 )),
                 over_tasks: Box::new(Mean),
+                compression: None,
                 over_time: sgd.build().expect("validated"),
                 lr: sgd.lr(),
                 schedule: linear.build().expect("validated"),

@@ -56,6 +56,7 @@ pub fn methods(lr: f64) -> Methods<Device> {
         over_samples: Box::new(Mean),
         over_ranks: Box::new(Mean),
         over_tasks: Box::new(Mean),
+        compression: None,
         over_time: sgd.build().expect("good settings"),
         lr,
         schedule: ScheduleConfig::from_name("constant").and_then(|s| s.build()).expect("a known schedule"),

@@ -15,6 +15,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("phalanx-batch", 2),
     ("phalanx-comm-mpi", 2),
     ("phalanx-robust", 2),
+    ("phalanx-compress", 2),
     ("phalanx-train", 3),
     ("phalanx", 4),
     ("phalanx-launch", 5),

@@ -3,8 +3,8 @@
 use crate::lane::Lane;
 use crate::started::Held;
 use phalanx_comm::{
-    CommError, CommStats, Communicator, Driver, OpKind, OpRecord, Pending, Rank, ReduceOp, Region, ShardTree,
-    SliceMut, SliceRef, Ticket, TreeNodes, WorldSize,
+    CommError, CommStats, Communicator, Driver, OpKind, OpRecord, Packing, Pending, Rank, ReduceOp, Region,
+    ShardTree, SliceMut, SliceRef, Ticket, TreeNodes, WorldSize,
 };
 use std::error::Error;
 use std::sync::Arc;
@@ -138,8 +138,13 @@ impl Communicator for MpiComm {
         self.lane.family.segments.region(len).map_err(|error| self.lane.broken(&error))
     }
 
-    fn start_all_reduce(&self, region: Region<f32>, op: ReduceOp) -> Result<Pending, CommError> {
-        let seq = self.lane.start_all_reduce(region, op)?;
+    fn start_all_reduce_packed(
+        &self,
+        region: Region<f32>,
+        packing: Packing,
+        op: ReduceOp,
+    ) -> Result<Pending, CommError> {
+        let seq = self.lane.start_all_reduce(region, packing, op)?;
         Ok(Pending::started(Arc::clone(&self.lane) as Arc<dyn Driver<Region<f32>>>, Ticket(seq)))
     }
 

@@ -3,8 +3,8 @@
 
 use crate::error::MpiError;
 use crate::ffi::{Exchange, Handle, Layout, Placed, Request};
-use phalanx_comm::backend::{fold_ranks, share};
-use phalanx_comm::{Element, Rank, ReduceOp, ShardTree, TreeNodes, WorldSize};
+use phalanx_comm::backend::{fold_ranks, fold_ranks_packed, share};
+use phalanx_comm::{Element, Packing, Rank, ReduceOp, ShardTree, TreeNodes, WorldSize};
 use std::ops::Range;
 
 /// Elements that are reduced at a time: long buffers in one call are slower, and a call counts in 32 bits.
@@ -94,7 +94,7 @@ pub(crate) struct Moving {
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Kind {
     /// One buffer a rank, in rank order.
-    Ranks(ReduceOp),
+    Ranks(ReduceOp, Packing),
     /// The nodes of a tree, in its order.
     Tree(ShardTree),
 }
@@ -103,7 +103,7 @@ impl Kind {
     /// Buffers of `rank`.
     pub(crate) fn nodes(self, rank: usize, size: usize) -> usize {
         match self {
-            Self::Ranks(_) => 1,
+            Self::Ranks(..) => 1,
             Self::Tree(tree) => tree.cover(tree.shards_of(Rank(rank), WorldSize(size))).count(),
         }
     }
@@ -191,7 +191,9 @@ impl Moving {
         let (mine, n) = (kept.cut.mine.clone(), kept.cut.mine.len());
         let total = &mut kept.nodes[0].1[self.chunk.clone()][mine];
         match self.kind {
-            Kind::Ranks(op) => fold_ranks(total, size, |rank| &kept.copies[rank * n..(rank + 1) * n], op),
+            Kind::Ranks(op, packing) => {
+                fold_ranks_packed(total, size, |rank| &kept.copies[rank * n..(rank + 1) * n], packing, op);
+            }
             Kind::Tree(tree) => {
                 fold_tree(tree, size, n, &mut kept.copies);
                 total.copy_from_slice(&kept.copies[..n]);

@@ -7,7 +7,7 @@ use crate::segment::Token;
 use crate::slices::{Among, Kind, Moving};
 use phalanx_comm::backend::{self, digest};
 use phalanx_comm::{
-    Call, CommError, Dtype, NodeId, OpKind, Rank, ReduceOp, Region, ShardTree, TreeNodes, WorldSize,
+    Call, CommError, Dtype, NodeId, OpKind, Packing, Rank, ReduceOp, Region, ShardTree, TreeNodes, WorldSize,
 };
 use std::collections::VecDeque;
 use std::time::Instant;
@@ -70,15 +70,15 @@ impl Op {
         self.nodes.iter().map(|(_, region)| region.len() * size_of::<f32>()).sum()
     }
 
-    /// Whether its numbers travel in the announcement.
+    /// Whether its numbers travel in the announcement: those of 16 bits go the general way.
     fn is_inline(&self) -> bool {
-        matches!(self.kind, Kind::Ranks(_)) && self.call.len * size_of::<f32>() <= PAYLOAD_BYTES
+        matches!(self.kind, Kind::Ranks(_, Packing::F32)) && self.call.len * size_of::<f32>() <= PAYLOAD_BYTES
     }
 
     fn held(&mut self) -> Held {
         match self.kind {
             Kind::Tree(_) => Held::Nodes(std::mem::take(&mut self.nodes)),
-            Kind::Ranks(_) => Held::Region(self.nodes.pop().map(|(_, region)| region).unwrap_or_default()),
+            Kind::Ranks(..) => Held::Region(self.nodes.pop().map(|(_, region)| region).unwrap_or_default()),
         }
     }
 }
@@ -88,9 +88,15 @@ const TOKEN_WORDS: usize = 2;
 
 impl Lane {
     /// Starts the sum of `region` over ranks, and returns its number.
-    pub(crate) fn start_all_reduce(&self, region: Region<f32>, op: ReduceOp) -> Result<u64, CommError> {
-        let call = Call::new(OpKind::AllReduce).of(Dtype::F32, region.len()).reducing(op);
-        self.start(call, Kind::Ranks(op), vec![(NodeId::leaf(0), region)])
+    pub(crate) fn start_all_reduce(
+        &self,
+        region: Region<f32>,
+        packing: Packing,
+        op: ReduceOp,
+    ) -> Result<u64, CommError> {
+        let len = region.len() * packing.per_word();
+        let call = Call::new(OpKind::AllReduce).of(packing.dtype(), len).reducing(op);
+        self.start(call, Kind::Ranks(op, packing), vec![(NodeId::leaf(0), region)])
     }
 
     /// Starts the sum of `nodes` in the order of `tree`, and returns its number.
@@ -240,17 +246,18 @@ impl Lane {
                         break;
                     };
                     let nodes = &mut op.nodes;
+                    let words = nodes.first().map_or(0, |(_, region)| region.len());
                     let next = self.with_heard(&announced, seq, &call, |heard| {
                         // nothing to exchange: Open MPI 4.1 never completes an Ialltoallv of nothing
                         if self.size() == 1 || call.len == 0 {
                             return Ok(Stage::Worked);
                         }
-                        if let (true, Kind::Ranks(op)) = (is_inline, kind) {
+                        if let (true, Kind::Ranks(op, _)) = (is_inline, kind) {
                             self.reduce_inline(heard, &mut nodes[0].1, op);
                             return Ok(Stage::Worked);
                         }
-                        if self.addresses(heard, kind, call.len, nodes, (starts, firsts))? {
-                            self.reduce_shared(kind, call.len, starts, firsts, merges);
+                        if self.addresses(heard, kind, words, nodes, (starts, firsts))? {
+                            self.reduce_shared(kind, words, starts, firsts, merges);
                             return Ok(Stage::Worked);
                         }
                         let moving = Moving::start(kind, std::mem::take(nodes), among);
@@ -331,9 +338,9 @@ impl Lane {
     ) {
         let mine = backend::share(self.me, self.size(), len, size_of::<f32>());
         match kind {
-            // SAFETY: all have announced a buffer of `len` floats, which their queue holds until all are done; no
+            // SAFETY: all have announced a buffer of `len` words, which their queue holds until all are done; no
             // other rank has this share
-            Kind::Ranks(op) => unsafe { backend::all_reduce(starts, mine, op) },
+            Kind::Ranks(op, packing) => unsafe { backend::all_reduce_packed(starts, mine, packing, op) },
             Kind::Tree(tree) => {
                 let size = WorldSize(self.size());
                 let cover = |rank: Rank| tree.cover(tree.shards_of(rank, size));

@@ -76,7 +76,7 @@ native! {
 }
 
 macro_rules! half_width {
-    ($($ty:ty),*) => {$(
+    ($($ty:ty: $round:expr;)*) => {$(
         impl Arithmetic for $ty {
             type Acc = f32;
 
@@ -94,7 +94,7 @@ macro_rules! half_width {
             }
 
             fn store(dst: &mut [Self], acc: &[f32]) {
-                dst.convert_from_f32_slice(acc);
+                $round(dst, acc);
             }
 
             fn pair(a: &mut [Self], b: &mut [Self], op: ReduceOp) {
@@ -108,7 +108,21 @@ macro_rules! half_width {
     )*};
 }
 
-half_width!(f16, bf16);
+half_width! {
+    f16: |dst: &mut [f16], acc| dst.convert_from_f32_slice(acc);
+    bf16: round_to_bf16;
+}
+
+/// Rounds to nearest, ties to even, without the branch for NaN that keeps `half`'s own loop from being vectorised.
+fn round_to_bf16(dst: &mut [bf16], src: &[f32]) {
+    for (dst, src) in dst.iter_mut().zip(src) {
+        let bits = src.to_bits();
+        let rounded = bits.wrapping_add(0x7fff + (bits >> 16 & 1));
+        // a NaN stays one, whatever its lower bits
+        let upper = if src.is_nan() { bits | 0x0040_0000 } else { rounded };
+        *dst = bf16::from_bits((upper >> 16) as u16);
+    }
+}
 
 /// `dst += src`, the step of the reproducible tree.
 #[inline(always)]
@@ -191,6 +205,20 @@ mod tests {
         let (mut a, mut b, mut c, mut d) = (one(2048.0), one(1.0), one(1.0), one(1.0));
         f16::quad([&mut a, &mut b, &mut c, &mut d], ReduceOp::Sum);
         assert_eq!([a, b, c, d], [one(2052.0); 4]);
+    }
+
+    #[test]
+    fn brain_floats_are_rounded_as_one_by_one() {
+        // every upper half, with lower halves around the tie
+        let halves =
+            (0..=u16::MAX).flat_map(|upper| [0, 1, 0x7fff, 0x8000, 0x8001, 0xffff].map(|l| (upper, l)));
+        let all: Vec<f32> =
+            halves.map(|(upper, lower)| f32::from_bits(u32::from(upper) << 16 | lower)).collect();
+        let mut rounded = vec![bf16::ZERO; all.len()];
+        bf16::store(&mut rounded, &all);
+        for (x, got) in all.iter().zip(rounded) {
+            assert_eq!(got.to_bits(), bf16::from_f32(*x).to_bits(), "{x:e}");
+        }
     }
 
     #[test]

@@ -4,5 +4,7 @@
 
 pub use crate::arithmetic::Arithmetic;
 pub use crate::call::digest;
-pub use crate::shared::fused::{Addresses, all_reduce, fold_ranks, share, tree_reduce};
+pub use crate::shared::fused::{
+    Addresses, all_reduce, all_reduce_packed, fold_ranks, fold_ranks_packed, share, tree_reduce,
+};
 pub use crate::stats::StatsCell;

@@ -4,6 +4,7 @@ use crate::call::ReduceOp;
 use crate::element::Element;
 use crate::error::CommError;
 use crate::flight::OpRecord;
+use crate::packing::Packing;
 use crate::pending::Pending;
 use crate::rank::{Rank, WorldSize};
 use crate::shared::Region;
@@ -139,7 +140,23 @@ pub trait Communicator: Send + Sync + Debug {
     ///
     /// # Errors
     /// None of its own; a mismatch is found when the collective advances.
-    fn start_all_reduce(&self, region: Region<f32>, op: ReduceOp) -> Result<Pending, CommError>;
+    fn start_all_reduce(&self, region: Region<f32>, op: ReduceOp) -> Result<Pending, CommError> {
+        self.start_all_reduce_packed(region, Packing::F32, op)
+    }
+
+    /// Starts the reduction of the numbers that `packing` says are in the memory of `region`, and returns at once.
+    ///
+    /// # Numerics
+    /// 16-bit floats are reduced in `f32`, in rank order, and rounded once.
+    ///
+    /// # Errors
+    /// None of its own; a mismatch, of the packing too, is found when the collective advances.
+    fn start_all_reduce_packed(
+        &self,
+        region: Region<f32>,
+        packing: Packing,
+        op: ReduceOp,
+    ) -> Result<Pending, CommError>;
 
     /// Starts the sum of the nodes of all ranks in the order of `tree`, and returns at once.
     ///

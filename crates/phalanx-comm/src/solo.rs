@@ -4,6 +4,7 @@ use crate::call::{OpKind, ReduceOp};
 use crate::communicator::{Communicator, TreeNodes};
 use crate::error::CommError;
 use crate::flight::{FlightRecorder, OpRecord};
+use crate::packing::Packing;
 use crate::pending::Pending;
 use crate::rank::{Rank, WorldSize};
 use crate::shared::Region;
@@ -162,7 +163,12 @@ impl Communicator for SoloComm {
         Ok(Region::zeroed(len))
     }
 
-    fn start_all_reduce(&self, region: Region<f32>, _op: ReduceOp) -> Result<Pending, CommError> {
+    fn start_all_reduce_packed(
+        &self,
+        region: Region<f32>,
+        _packing: Packing,
+        _op: ReduceOp,
+    ) -> Result<Pending, CommError> {
         self.record(OpKind::AllReduce, size_of_val(&*region))?;
         Ok(Pending::ready(region))
     }

@@ -10,6 +10,7 @@ use crate::error::CommError;
 use crate::event::Patience;
 use crate::failure::Family;
 use crate::flight::OpRecord;
+use crate::packing::Packing;
 use crate::pending::{Driver, Pending, Ticket};
 use crate::rank::{Rank, WorldSize};
 use crate::shared::{Group, Held, Lane, Region};
@@ -185,8 +186,13 @@ impl Communicator for ThreadComm {
         Ok(Region::zeroed(len))
     }
 
-    fn start_all_reduce(&self, region: Region<f32>, op: ReduceOp) -> Result<Pending, CommError> {
-        let seq = self.lane.start_all_reduce(region, op)?;
+    fn start_all_reduce_packed(
+        &self,
+        region: Region<f32>,
+        packing: Packing,
+        op: ReduceOp,
+    ) -> Result<Pending, CommError> {
+        let seq = self.lane.start_all_reduce(region, packing, op)?;
         Ok(Pending::started(Arc::clone(&self.lane) as Arc<dyn Driver<Region<f32>>>, Ticket(seq)))
     }
 
@@ -219,7 +225,7 @@ impl Driver<Region<f32>> for Lane {
 
     fn wait(&self, ticket: Ticket) -> Result<Region<f32>, CommError> {
         match Self::wait(self, ticket.0)? {
-            Held::Region(region) => Ok(region),
+            Held::Region(region, _) => Ok(region),
             Held::Nodes { .. } => unreachable!("a ticket keeps the type it was given with"),
         }
     }
@@ -237,7 +243,7 @@ impl Driver<TreeNodes> for Lane {
     fn wait(&self, ticket: Ticket) -> Result<TreeNodes, CommError> {
         match Self::wait(self, ticket.0)? {
             Held::Nodes { nodes, .. } => Ok(nodes),
-            Held::Region(_) => unreachable!("a ticket keeps the type it was given with"),
+            Held::Region(..) => unreachable!("a ticket keeps the type it was given with"),
         }
     }
 

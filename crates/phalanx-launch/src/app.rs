@@ -83,6 +83,6 @@ fn is_colored(global: &Global, is_terminal: bool) -> bool {
 pub(crate) fn tell(error: &anyhow::Error, is_colored: bool) {
     let head = if is_colored { "\x1b[1;31merror:\x1b[0m" } else { "error:" };
     let causes: String = error.chain().skip(1).map(|cause| format!("\n  because: {cause}")).collect();
-    // when standard error is gone, the exit code still tells
-    writeln!(io::stderr(), "{head} {error}{causes}").unwrap_or_default();
+    // in one piece, as all lines are; when standard error is gone, the exit code still tells
+    io::stderr().write_all(format!("{head} {error}{causes}\n").as_bytes()).unwrap_or_default();
 }

@@ -4,6 +4,7 @@ mod command;
 mod output;
 mod restart;
 mod starter;
+mod stragglers;
 
 pub(crate) use command::{Job, RankCommand, absolute, is_crowded, own_program, shown};
 pub(crate) use output::{RankFilter, Show};

@@ -29,11 +29,13 @@ fn every_run_file_resolves_to_a_run_of_its_name() {
 #[test]
 fn every_experiment_compares_like_with_like() {
     let of_batch = ["name", "train.batch", "checkpoint.every_steps", "batch."];
+    let of_compression = ["name", "train.batch", "checkpoint.every_steps", "compression."];
     let of_rule = ["name", "aggregation.", "optimizer.lr"];
     for (folder, least, may) in [
         ("adadagrad-fashion-mnist", 8, &of_batch[..]),
         ("adadagrad-gpt", 6, &of_batch),
         ("byzantine", 21, &of_rule),
+        ("compression-fashion-mnist", 7, &of_compression),
     ] {
         let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../launch").join(folder);
         let files = phalanx_launch::experiment::run_files(&dir).expect("run files");

@@ -111,6 +111,20 @@ fn a_robust_rule_leaves_the_model_of_as_many_ranks_as_threads() {
 }
 
 #[test]
+fn compressed_gradients_train_the_model_of_as_many_ranks_as_threads() {
+    let dir = Dir::new(DIGITS);
+    for kind in ["fp16", "bf16", "powersgd", "topk"] {
+        let mut set = vec!["--set".to_owned(), format!("compression.kind={kind}")];
+        if matches!(kind, "powersgd" | "topk") {
+            set.extend(["--set".to_owned(), "compression.start_step=5".to_owned()]);
+        }
+        let set: Vec<&str> = set.iter().map(String::as_str).collect();
+        let need = dir.model(0, &format!("threads-{kind}"), &[&set[..], &["--ranks", "3"]].concat());
+        assert!(dir.model(3, &format!("processes-{kind}"), &set) == need, "{kind}: the models differ");
+    }
+}
+
+#[test]
 fn a_run_that_was_begun_as_threads_goes_on_as_processes() {
     let reproducible = DIGITS.replace("steps = 25", "steps = 25\nreduction = \"reproducible\"");
     let dir = Dir::new(&reproducible);

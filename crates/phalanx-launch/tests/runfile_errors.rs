@@ -375,3 +375,34 @@ fn keys_with_control_characters_do_not_reach_the_terminal() {
     assert!(error.contains("[31m: unknown key"), "{error:?}");
     assert!(!error.contains('\u{1b}'), "{error:?}");
 }
+
+#[test]
+fn compression_where_bits_must_not_follow_the_ranks() {
+    let set = ["train.reduction=reproducible", "compression.kind=fp16"];
+    assert_eq!(
+        resolve(DIGITS, &set).expect_err("a problem").to_string(),
+        "--set compression.kind=fp16: compression.kind: got \"fp16\", need \"none\" for train.reduction = \"reproducible\": \
+         what each rank loses depends on how many there are"
+    );
+}
+
+#[test]
+fn a_share_of_nothing() {
+    let mut raw = RawRun::parse("run.toml", DIGITS).expect("TOML");
+    for set in ["compression.kind=topk", "compression.fraction=0.0", "compression.rank=2"] {
+        raw.set(set).expect("an assignment");
+    }
+    assert_eq!(
+        raw.resolve(&Registered::default()).expect_err("a problem").to_string(),
+        "--set compression.fraction=0.0: compression.fraction: got 0.0, need a number, above 0 and at most 1\n\
+         --set compression.rank=2: compression.rank: not a key of compression topk; it takes kind, fraction, start_step"
+    );
+}
+
+#[test]
+fn mistyped_compression() {
+    assert_eq!(
+        complaint_about("compression.kind=pf16"),
+        "--set compression.kind=pf16: compression.kind: unknown compression \"pf16\", did you mean `fp16`?"
+    );
+}

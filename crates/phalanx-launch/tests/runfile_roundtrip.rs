@@ -184,6 +184,10 @@ fn make_fit(values: &mut Values) {
     if !is_mean || values.contains_key("attack") {
         values.insert("train.reduction".to_owned(), Toml::from("fast"));
         values.remove("batch.lr_scaling");
+        values.remove("compression.kind");
+    }
+    if values.get("compression.kind") != Some(&Toml::from("none")) {
+        values.insert("train.reduction".to_owned(), Toml::from("fast"));
     }
     // more than one chunk
     values.insert("train.ranks".to_owned(), Toml::from(3));

@@ -41,6 +41,8 @@ pub enum Purpose {
     Attack,
     /// Noise added to gradients or data.
     Noise,
+    /// Where the compression of gradients begins.
+    Compression,
     /// The user's own draws, which are numbered apart from all of the above.
     User(u16),
 }
@@ -54,6 +56,7 @@ impl Purpose {
             Self::Dropout => 3,
             Self::Attack => 4,
             Self::Noise => 5,
+            Self::Compression => 6,
             Self::User(n) => 0x1_0000 + u32::from(n),
         }
     }

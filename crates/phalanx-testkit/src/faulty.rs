@@ -1,8 +1,8 @@
 //! A communicator whose k-th collective fails, to drive every error path above it.
 
 use phalanx_comm::{
-    CommError, CommStats, Communicator, OpRecord, Pending, Rank, ReduceOp, Region, ShardTree, SliceMut,
-    SliceRef, TreeNodes, WorldSize,
+    CommError, CommStats, Communicator, OpRecord, Packing, Pending, Rank, ReduceOp, Region, ShardTree,
+    SliceMut, SliceRef, TreeNodes, WorldSize,
 };
 use std::error::Error;
 use std::sync::Arc;
@@ -124,9 +124,14 @@ impl Communicator for Faulty {
         self.inner.alloc(len)
     }
 
-    fn start_all_reduce(&self, region: Region<f32>, op: ReduceOp) -> Result<Pending, CommError> {
+    fn start_all_reduce_packed(
+        &self,
+        region: Region<f32>,
+        packing: Packing,
+        op: ReduceOp,
+    ) -> Result<Pending, CommError> {
         self.count()?;
-        self.inner.start_all_reduce(region, op)
+        self.inner.start_all_reduce_packed(region, packing, op)
     }
 
     fn start_tree_reduce(&self, tree: ShardTree, nodes: TreeNodes) -> Result<Pending<TreeNodes>, CommError> {

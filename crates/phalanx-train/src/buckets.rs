@@ -1,9 +1,11 @@
 //! The flat gradient: written by the backward pass, reduced bucket by bucket while it still runs.
 
 use crate::chunks::{ChunkGradients, Measure};
+use crate::events::GradientTraffic;
 use crate::plan::Bucket;
 use crate::trace::{Clock, Lane, Phase, Span};
 use phalanx_comm::{CommError, Communicator, Pending, ReduceOp, Region};
+use phalanx_compress::{BucketLayout, Compressor, Matrix};
 use phalanx_nn::{GradSink, ParamId, Params};
 use phalanx_tensor::Write;
 use std::sync::Arc;
@@ -30,6 +32,9 @@ pub(crate) struct Buckets<B: HostBackend> {
     /// The parts of the flat buffer that are here; those under way are empty.
     parts: Vec<Region<f32>>,
     pending: Vec<(usize, u64, Pending)>,
+    compressor: Option<Box<dyn Compressor>>,
+    /// The buckets that the compressor has, and since when.
+    compressing: Vec<(usize, u64)>,
     begun: Vec<bool>,
     ever: Vec<bool>,
     waiting: Vec<usize>,
@@ -39,6 +44,8 @@ pub(crate) struct Buckets<B: HostBackend> {
     chunks: ChunkGradients,
     error: Option<CommError>,
     clock: Clock,
+    /// The step of the gradient, counted from 1.
+    step: u64,
 }
 
 impl<B: HostBackend> Buckets<B> {
@@ -48,18 +55,25 @@ impl<B: HostBackend> Buckets<B> {
         params: Params,
         plan: Vec<Bucket>,
         clock: Clock,
-    ) -> Self {
+        mut compressor: Option<Box<dyn Compressor>>,
+    ) -> Result<Self, CommError> {
         let count = params.iter().count();
         let mut bucket_of = vec![0; count];
         for (b, bucket) in plan.iter().enumerate() {
             bucket.params.iter().for_each(|id| bucket_of[id.index()] = b);
         }
-        Buckets {
+        if let Some(compressor) = &mut compressor {
+            let layout: Vec<_> = plan.iter().map(|bucket| layout(&params, bucket)).collect();
+            compressor.prepare(&comm, &layout)?;
+        }
+        Ok(Buckets {
             backend,
             comm,
             bucket_of,
             parts: Vec::with_capacity(plan.len()),
             pending: Vec::with_capacity(plan.len()),
+            compressor,
+            compressing: Vec::with_capacity(plan.len()),
             begun: vec![false; count],
             ever: vec![false; count],
             waiting: vec![0; plan.len()],
@@ -68,13 +82,15 @@ impl<B: HostBackend> Buckets<B> {
             chunks: ChunkGradients::default(),
             error: None,
             clock,
+            step: 0,
             params,
             plan,
-        }
+        })
     }
 
-    /// Takes the flat buffer for a new gradient of one chunk or more, the first of `samples` samples.
-    pub(crate) fn begin(&mut self, mut flat: Region<f32>, measure: Measure, samples: usize) {
+    /// Takes the flat buffer for the gradient of a step, of one chunk or more, the first of `samples` samples.
+    pub(crate) fn begin(&mut self, step: u64, mut flat: Region<f32>, measure: Measure, samples: usize) {
+        self.step = step;
         self.chunks.begin(measure, flat.len());
         self.chunks.open(samples);
         self.parts.clear();
@@ -121,7 +137,7 @@ impl<B: HostBackend> Buckets<B> {
 
     /// Ends the gradient: what had no contribution counts as zero, what has not left leaves (with
     /// [`Launch::Reduce`]), and the whole buffer comes back.
-    pub(crate) fn finish(&mut self, step: u64, lane: Option<&mut Lane>) -> Result<Region<f32>, CommError> {
+    pub(crate) fn finish(&mut self, lane: Option<&mut Lane>) -> Result<Region<f32>, CommError> {
         for b in 0..self.plan.len() {
             self.clear_silent(b);
             if b >= self.next {
@@ -131,13 +147,20 @@ impl<B: HostBackend> Buckets<B> {
         if let Some(error) = self.error.take() {
             return Err(error);
         }
-        let mut lane = lane;
-        for (b, start_ns, pending) in self.pending.drain(..) {
-            self.parts[b] = pending.wait()?;
+        let (mut lane, step, clock) = (lane, self.step, self.clock);
+        let mut record = |b: usize, start_ns| {
             if let Some(lane) = lane.as_deref_mut() {
-                let (end_ns, number) = (self.clock.now(), u32::try_from(b).unwrap_or(u32::MAX));
+                let (end_ns, number) = (clock.now(), u32::try_from(b).unwrap_or(u32::MAX));
                 lane.push(Span { phase: Phase::Bucket(number), step, start_ns, end_ns });
             }
+        };
+        for (b, start_ns, pending) in self.pending.drain(..) {
+            self.parts[b] = pending.wait()?;
+            record(b, start_ns);
+        }
+        if let (Some(compressor), false) = (&mut self.compressor, self.compressing.is_empty()) {
+            compressor.finish(&mut self.parts)?;
+            self.compressing.drain(..).for_each(|(b, start_ns)| record(b, start_ns));
         }
         let mut parts = self.parts.drain(..);
         let mut flat = parts.next().unwrap_or_else(|| Region::zeroed(0));
@@ -167,10 +190,32 @@ impl<B: HostBackend> Buckets<B> {
             return;
         }
         let part = std::mem::replace(&mut self.parts[b], Region::zeroed(0));
-        match self.comm.start_all_reduce(part, ReduceOp::Sum) {
-            Ok(pending) => self.pending.push((b, self.clock.now(), pending)),
-            Err(error) => self.error = Some(error),
-        }
+        let started = match &mut self.compressor {
+            None => self
+                .comm
+                .start_all_reduce(part, ReduceOp::Sum)
+                .map(|pending| self.pending.push((b, self.clock.now(), pending))),
+            Some(compressor) => {
+                self.compressing.push((b, self.clock.now()));
+                compressor.start(self.step, b, part)
+            }
+        };
+        self.error = started.err();
+    }
+
+    pub(crate) fn compressor(&self) -> Option<&dyn Compressor> {
+        self.compressor.as_deref()
+    }
+
+    pub(crate) fn compressor_mut(&mut self) -> Option<&mut (dyn Compressor + 'static)> {
+        self.compressor.as_deref_mut()
+    }
+
+    /// What the last gradient sent, and what it would have sent as it is; none where it travels so.
+    pub(crate) fn traffic(&self) -> Option<GradientTraffic> {
+        let plain = self.plan.iter().map(|bucket| 4 * bucket.range.len() as u64).sum();
+        let sent = self.compressor.as_ref()?.sent_bytes();
+        Some(GradientTraffic { sent_bytes: sent, plain_bytes: plain })
     }
 
     fn slice(&mut self, id: ParamId) -> &mut [f32] {
@@ -179,6 +224,19 @@ impl<B: HostBackend> Buckets<B> {
         let at = span.offset - self.plan[b].range.start;
         &mut self.parts[b][at..at + span.len]
     }
+}
+
+/// A bucket as compressors know it.
+fn layout(params: &Params, bucket: &Bucket) -> BucketLayout {
+    let matrices =
+        params.iter().filter(|(id, ..)| bucket.params.contains(id)).filter_map(|(_, spec, span)| {
+            let [rows, rest @ ..] = spec.shape.dims() else { return None };
+            let offset = span.offset - bucket.range.start;
+            (!rest.is_empty()).then(|| Matrix { offset, rows: *rows, cols: rest.iter().product() })
+        });
+    let mut matrices: Vec<_> = matrices.collect();
+    matrices.sort_by_key(|matrix| matrix.offset);
+    BucketLayout { len: bucket.range.len(), matrices }
 }
 
 impl<B: HostBackend> GradSink<B> for Buckets<B> {
@@ -205,7 +263,7 @@ impl<B: HostBackend> GradSink<B> for Buckets<B> {
     }
 
     fn breathe(&mut self) {
-        if !self.pending.is_empty()
+        if !(self.pending.is_empty() && self.compressing.is_empty())
             && self.error.is_none()
             && let Err(error) = self.comm.progress()
         {

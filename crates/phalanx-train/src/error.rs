@@ -2,6 +2,7 @@
 
 use crate::ArtefactError;
 use phalanx_comm::CommError;
+use phalanx_compress::CompressError;
 use phalanx_data::DataError;
 use phalanx_grad::GradError;
 use phalanx_nn::NnError;
@@ -89,6 +90,14 @@ pub enum TrainError {
         /// What it asked for.
         what: &'static str,
     },
+    /// Compression where the gradient is not a sum of buckets over ranks.
+    #[error("compression {compressor} cannot go with {with}")]
+    Compression {
+        /// The compressor.
+        compressor: &'static str,
+        /// What it meets.
+        with: &'static str,
+    },
     /// A batch policy compares the gradients of samples, and the model does not tell them apart.
     #[error("batch policy {policy} compares the gradients of samples, which this model does not tell apart")]
     Samples {
@@ -137,6 +146,9 @@ pub enum TrainError {
     /// A method failed.
     #[error("a method failed")]
     Grad(#[from] GradError),
+    /// The compression of gradients failed.
+    #[error("gradients cannot be compressed")]
+    Compress(#[from] CompressError),
     /// A file of the run failed.
     #[error("a file of the run failed")]
     Artefact(#[from] ArtefactError),

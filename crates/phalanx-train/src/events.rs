@@ -112,9 +112,33 @@ pub struct StepDone {
     /// Seconds of the step that the slowest rank waited for data.
     #[serde(with = "json_number")]
     pub data_seconds: f64,
+    /// What rank 0 sent of its gradient, where it was compressed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub traffic: Option<GradientTraffic>,
     /// Whether the update was left out because a loss or gradient was not finite.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub skipped: bool,
+}
+
+/// What a rank passed to the collectives that reduce its gradient.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct GradientTraffic {
+    /// Bytes as they were sent, compressed.
+    pub sent_bytes: u64,
+    /// Bytes that the gradient has in single precision.
+    pub plain_bytes: u64,
+}
+
+impl GradientTraffic {
+    /// The traffic of both.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
+        Self {
+            sent_bytes: self.sent_bytes + other.sent_bytes,
+            plain_bytes: self.plain_bytes + other.plain_bytes,
+        }
+    }
 }
 
 /// What the gradients of the chunks of a batch say about those of single samples.

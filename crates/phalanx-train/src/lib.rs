@@ -17,6 +17,7 @@ pub mod wire;
 mod artefact_error;
 mod buckets;
 mod chunks;
+mod compression;
 mod config;
 mod curvature;
 mod error;

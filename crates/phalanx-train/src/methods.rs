@@ -1,5 +1,6 @@
 //! The loop's pluggable places: each rank holds one object for each.
 
+use phalanx_compress::Compressor;
 use phalanx_grad::{BatchPolicy, Ranks, Reduce, Samples, Schedule, Tasks, Transform};
 use phalanx_tensor::Backend;
 
@@ -12,6 +13,8 @@ pub struct Methods<B: Backend> {
     pub over_ranks: Box<dyn Reduce<Ranks, B>>,
     /// One gradient from those of the tasks; the models of this version have one task.
     pub over_tasks: Box<dyn Reduce<Tasks, B>>,
+    /// How the gradient travels where its rule over ranks is the mean; none: as it is.
+    pub compression: Option<Box<dyn Compressor>>,
     /// The update from the gradient.
     pub over_time: Box<dyn Transform<B>>,
     /// Learning rate without the schedule.

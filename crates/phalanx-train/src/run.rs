@@ -1,12 +1,13 @@
 //! A whole run: ranks, steps, evaluations, checkpoints, and what is written about them.
 
 use crate::checkpoint::{Checkpoint, Checkpoints, Meta, Snapshot};
+use crate::compression;
 use crate::config::{Limit, Reduction, TrainConfig};
 use crate::error::TrainError;
 use crate::evaluate::{Score, evaluate_telling};
 use crate::events::{
-    Aggregated, CheckpointSaved, ChunkStatistics, EvalDone, Event, EventWriter, PolicyDecided, RankLeftOut,
-    RunFinished, RunStarted, Split, StepDone, WarningRaised,
+    Aggregated, CheckpointSaved, ChunkStatistics, EvalDone, Event, EventWriter, GradientTraffic,
+    PolicyDecided, RankLeftOut, RunFinished, RunStarted, Split, StepDone, WarningRaised,
 };
 use crate::host::HostBackend;
 use crate::methods::MakeMethods;
@@ -157,6 +158,8 @@ struct Run<'a, B: HostBackend> {
     /// Samples and exposed time since this process began.
     trained: u64,
     exposed: Duration,
+    /// What its gradients sent, where they are compressed.
+    traffic: Option<GradientTraffic>,
     step_seconds: Vec<f32>,
     last_loss: Option<f64>,
     last_saved: Option<u64>,
@@ -169,12 +172,14 @@ struct Run<'a, B: HostBackend> {
 
 impl<'a, B: HostBackend> Run<'a, B> {
     fn start(job: &'a Job<B>, comm: &Arc<dyn Communicator>) -> Result<Self, TrainError> {
-        let plan = format!("{}; {}; {:?}", job.name, job.plan.describe(), job.config);
+        let methods = (job.methods)();
+        let compression = methods.compression.as_ref().map_or("none", |compressor| compressor.name());
+        let plan =
+            format!("{}; {}; compression {compression}; {:?}", job.name, job.plan.describe(), job.config);
         let digest = Sha256::digest(plan.as_bytes());
         let hash = digest.iter().take(8).fold(0, |hash, byte| hash << 8 | u64::from(*byte));
         verify_plan(&**comm, hash, &plan)?;
         let root = comm.rank() == Rank(0);
-        let methods = (job.methods)();
         check_policy(&*methods.policy, &job.config, &job.plan, comm.size().get())?;
         check_rule(&*methods.over_ranks, &*methods.policy, &job.config)?;
         let clock = Clock::start();
@@ -214,6 +219,7 @@ impl<'a, B: HostBackend> Run<'a, B> {
             started: Instant::now(),
             trained: 0,
             exposed: Duration::ZERO,
+            traffic: None,
             step_seconds: Vec::with_capacity(4096),
             last_loss: None,
             last_saved: None,
@@ -308,6 +314,9 @@ impl<'a, B: HostBackend> Run<'a, B> {
         self.place.skipped += u64::from(done.skipped);
         self.trained += done.samples;
         self.exposed += done.exposed;
+        if let Some(traffic) = done.traffic {
+            self.traffic = Some(self.traffic.unwrap_or_default().plus(traffic));
+        }
         self.last_loss = Some(done.loss);
         if self.step_seconds.len() < 1 << 20 {
             self.step_seconds.push(took.as_secs_f32());
@@ -330,6 +339,7 @@ impl<'a, B: HostBackend> Run<'a, B> {
                 seconds: self.started.elapsed().as_secs_f64(),
                 exposed_comm_seconds: done.exposed.as_secs_f64(),
                 data_seconds: done.data.as_secs_f64(),
+                traffic: done.traffic,
                 skipped: done.skipped,
             };
             if step.is_multiple_of(config.log_every) {
@@ -471,6 +481,10 @@ impl<'a, B: HostBackend> Run<'a, B> {
         let score = self.validate()?;
         self.enter(control::Phase::Checkpoint);
         self.average_statistics()?;
+        let compression = match self.worker.buckets.compressor() {
+            Some(compressor) => compression::state(compressor, &*self.comm)?,
+            None => Vec::new(),
+        };
         self.last_saved = Some(self.place.step);
         let Some(open) = &self.open else { return Ok(()) };
         let began = Instant::now();
@@ -478,6 +492,7 @@ impl<'a, B: HostBackend> Run<'a, B> {
         let flat = worker.graph.params_to_vec();
         let mut state = worker.methods.over_time.state(worker.graph.backend());
         state.extend(state::of_rule(&*worker.methods.over_ranks));
+        state.extend(compression);
         let policy = worker.methods.policy.state();
         let mut counters: std::collections::BTreeMap<String, u64> =
             self.place.counters().map(|(name, value)| (name.to_owned(), value)).into();
@@ -588,6 +603,7 @@ impl<'a, B: HostBackend> Run<'a, B> {
             peak_rss_bytes: peak_rss_bytes(),
             final_batch: self.place.batch,
             exposed_comm_share: self.exposed.as_secs_f64() / seconds.max(1e-9),
+            traffic: self.traffic,
             skipped_steps: self.place.skipped,
             steps_left_out: self.steps_left_out.clone(),
             parameters_without_gradient: if self.trained > 0 {

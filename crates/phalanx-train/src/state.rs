@@ -1,6 +1,7 @@
 //! A run's state as it stands in a checkpoint, and back.
 
 use crate::checkpoint::{Checkpoint, EpochCursor, Meta};
+use crate::compression;
 use crate::error::TrainError;
 use crate::host::HostBackend;
 use crate::tensor_file::{NamedTensor, Values};
@@ -139,9 +140,14 @@ pub(crate) fn restore<B: HostBackend>(
             },
         })
         .collect();
+    let (compression, optimizer): (Vec<_>, Vec<_>) = state.into_iter().partition(compression::owns);
+    if let Some(compressor) = worker.buckets.compressor_mut() {
+        let (rank, size) = (worker.comm.rank(), worker.comm.size().get());
+        compression::restore(compressor, rank, size, &compression)?;
+    }
     let backend = worker.graph.backend().clone();
     let (mut of_rule, of_optimizer): (Vec<_>, Vec<_>) =
-        state.into_iter().partition(|tensor| tensor.name.starts_with(OF_RULE));
+        optimizer.into_iter().partition(|tensor| tensor.name.starts_with(OF_RULE));
     of_rule.iter_mut().for_each(|tensor| tensor.name.drain(..OF_RULE.len()).for_each(drop));
     worker.methods.over_time.restore(&backend, &of_optimizer)?;
     worker.methods.over_ranks.restore(&of_rule)?;

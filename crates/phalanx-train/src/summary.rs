@@ -4,6 +4,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use crate::events::GradientTraffic;
 use crate::rundir::{read_whole, write_whole};
 use crate::{ArtefactError, json_number};
 
@@ -62,6 +63,9 @@ pub struct Summary {
     /// Share of the training time that communication took and no computation hid, 0 to 1.
     #[serde(with = "json_number")]
     pub exposed_comm_share: f64,
+    /// What rank 0 sent of its gradients in all steps of this process, where they were compressed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub traffic: Option<GradientTraffic>,
     /// Steps left out because a loss or gradient was not finite.
     pub skipped_steps: u64,
     /// How many steps of this process each rank was left out of, by rank; empty where the rule over ranks leaves none out.

@@ -8,6 +8,7 @@ use crate::buckets::{Buckets, Launch};
 use crate::chunks::{ChunkGradients, Measure};
 use crate::config::{OnNonFinite, Reduction, TrainConfig};
 use crate::error::TrainError;
+use crate::events::GradientTraffic;
 use crate::host::HostBackend;
 use crate::methods::Methods;
 use crate::plan::{Plan, Tile, losses, tiles};
@@ -46,6 +47,8 @@ pub(crate) struct Done {
     pub(crate) decision: Option<BatchDecision>,
     /// The scalars of the step, where chunks were compared.
     pub(crate) measured: Option<ScalarBlock>,
+    /// Bytes of the gradient, where it was compressed.
+    pub(crate) traffic: Option<GradientTraffic>,
 }
 
 /// A batch of a step: which samples, which step.
@@ -78,7 +81,7 @@ pub(crate) struct Worker<'a, B: HostBackend> {
     config: &'a TrainConfig,
     plan: &'a Plan,
     board: &'a Board,
-    buckets: Buckets<B>,
+    pub(crate) buckets: Buckets<B>,
     /// The flat gradient between steps.
     flat: Option<Region<f32>>,
     accumulator: Option<TreeAccumulator>,
@@ -125,8 +128,12 @@ impl<'a, B: HostBackend> Worker<'a, B> {
             }
         };
         let flat = Some(comm.alloc(plan.params.grad_len())?);
-        let buckets =
-            Buckets::new(backend, Arc::clone(&comm), plan.params.clone(), plan.buckets.clone(), clock);
+        let compression = methods.compression.take();
+        if let Some(compressor) = &compression {
+            can_compress(compressor.name(), config.reduction, methods.over_ranks.is_mean())?;
+        }
+        let (params, cut) = (plan.params.clone(), plan.buckets.clone());
+        let buckets = Buckets::new(backend, Arc::clone(&comm), params, cut, clock, compression)?;
         let lane = (trace_len > 0).then(|| Lane::with_capacity(rank.index() as u64, clock, trace_len));
         Ok(Worker {
             comm,
@@ -206,6 +213,9 @@ impl<'a, B: HostBackend> Worker<'a, B> {
             let backend = self.graph.backend().clone();
             self.methods.over_time.update(&backend, &update, self.graph.params_mut(), &flat)?;
         }
+        if let (false, Some(compressor)) = (finite, self.buckets.compressor_mut()) {
+            compressor.forget();
+        }
         self.flat = Some(flat);
         self.record(Phase::Optimizer, batch.step, start);
         if !finite && self.config.on_nonfinite == OnNonFinite::Stop {
@@ -232,6 +242,7 @@ impl<'a, B: HostBackend> Worker<'a, B> {
             data: data_time,
             decision,
             measured: (needs.chunks != Chunks::None && finite).then(|| block.into_inner()),
+            traffic: self.buckets.traffic(),
         })
     }
 
@@ -364,7 +375,7 @@ impl<'a, B: HostBackend> Worker<'a, B> {
     ) -> Result<(Region<f32>, f64, usize), TrainError> {
         let (launch, measure) = how;
         let mut chunks = self.micro_batches(range.len()).map(|micro| micro.len());
-        self.buckets.begin(flat, measure, chunks.next().unwrap_or(0));
+        self.buckets.begin(batch.step, flat, measure, chunks.next().unwrap_or(0));
         let (mut loss, mut hits) = (0.0, 0);
         let mut cut = self.cut(range.len()).peekable();
         if cut.peek().is_none() {
@@ -385,7 +396,7 @@ impl<'a, B: HostBackend> Worker<'a, B> {
         }
         let start = self.now();
         self.enter(batch.step, control::Phase::Reduce);
-        let flat = self.buckets.finish(batch.step, self.lane.as_mut())?;
+        let flat = self.buckets.finish(self.lane.as_mut())?;
         self.record(Phase::Wait, batch.step, start);
         Ok((flat, loss, hits))
     }
@@ -612,4 +623,14 @@ fn unpack_moments(packed: &[f64]) -> Moments {
 )]
 fn whole(packed: f64) -> u64 {
     packed as u64
+}
+
+/// Refuses compression where the loop does not sum buckets.
+fn can_compress(compressor: &'static str, reduction: Reduction, is_mean: bool) -> Result<(), TrainError> {
+    let refused = |with| Err(TrainError::Compression { compressor, with });
+    match reduction {
+        Reduction::Reproducible { .. } => refused("train.reduction = \"reproducible\""),
+        Reduction::Fast if !is_mean => refused("a rule over ranks other than the mean"),
+        Reduction::Fast => Ok(()),
+    }
 }

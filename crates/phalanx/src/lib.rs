@@ -13,6 +13,7 @@
 //! | [`optim`] | optimizers and learning-rate schedules |
 //! | [`batch`] | batch-size policies |
 //! | [`robust`] | rules over ranks that bear hostile ones, attacks on them |
+//! | [`compress`] | gradients in fewer bytes |
 //! | [`train`] | the one loop, checkpoints, what a run leaves |
 //!
 //! With the feature `mpi` there is also `mpi`, ranks as processes under `mpirun` or `srun`.
@@ -38,6 +39,7 @@ pub use phalanx_batch as batch;
 pub use phalanx_comm as comm;
 #[cfg(feature = "mpi")]
 pub use phalanx_comm_mpi as mpi;
+pub use phalanx_compress as compress;
 pub use phalanx_data as data;
 pub use phalanx_grad as grad;
 pub use phalanx_nn as nn;

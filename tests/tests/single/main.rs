@@ -1,5 +1,6 @@
 //! The whole loop as a library, on ranks that are threads of one process.
 
+mod compression;
 mod equality;
 mod failures;
 mod methods;

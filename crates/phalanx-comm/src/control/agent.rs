@@ -62,6 +62,8 @@ pub(super) struct Agent {
     told: Option<Extremes>,
     is_linked: bool,
     next_beat: Instant,
+    /// Before which a new step or phase is not worth a beat of its own.
+    next_news: Instant,
     last_look: Instant,
 }
 
@@ -107,6 +109,7 @@ impl Agent {
             told: None,
             is_linked: false,
             next_beat: now,
+            next_news: now,
             last_look: now,
         })
     }
@@ -139,8 +142,9 @@ impl Agent {
             self.answer(now);
             self.hear(now);
             self.notice_links();
-            if now >= self.next_beat {
+            if now >= self.next_beat || (now >= self.next_news && self.has_moved()) {
                 self.next_beat = now + self.limits.pause();
+                self.next_news = now + self.limits.pause() / 10;
                 self.beat(now);
             }
             self.peers.values_mut().filter_map(|peer| peer.link.as_mut()).for_each(|link| {
@@ -282,6 +286,12 @@ impl Agent {
             Message::Goodbye => peer.has_left = true,
             Message::Verdict(verdict) => self.adopt(verdict),
         }
+    }
+
+    /// Whether the step or the phase is not the one that the others were told.
+    fn has_moved(&self) -> bool {
+        let status = self.watched.board.of(self.own);
+        (status.step, status.phase) != (self.latest.0.step, self.latest.0.phase)
     }
 
     fn beat(&mut self, now: Instant) {

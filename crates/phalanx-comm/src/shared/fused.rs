@@ -6,6 +6,7 @@ use super::simd;
 use crate::arithmetic::BLOCK;
 use crate::call::ReduceOp;
 use crate::element::Element;
+use crate::packing::{Packing, packed};
 use std::ops::Range;
 
 /// Where the buffer of each rank, or of each node of a tree, begins.
@@ -77,6 +78,53 @@ pub unsafe fn all_reduce<T: Element>(
             }
         }
     }
+}
+
+/// The same words, as numbers of another type.
+struct Cast<'a, A: ?Sized>(&'a A);
+
+impl<T, A: Addresses<f32> + ?Sized> Addresses<T> for Cast<'_, A> {
+    fn count(&self) -> usize {
+        self.0.count()
+    }
+
+    fn start(&self, index: usize) -> *mut T {
+        self.0.start(index).cast()
+    }
+}
+
+/// [`all_reduce`] of the words `mine` of all buffers, which hold numbers as `packing` says.
+///
+/// # Safety
+/// Each buffer holds at least `mine.end` words, any two are apart, and nobody else touches `mine` of any.
+pub unsafe fn all_reduce_packed(
+    buffers: &(impl Addresses<f32> + ?Sized),
+    mine: Range<usize>,
+    packing: Packing,
+    op: ReduceOp,
+) {
+    let mine = mine.start * packing.per_word()..mine.end * packing.per_word();
+    // SAFETY: the contract is the same, in words; 16-bit floats need no more alignment than a word, and all bits are valid
+    packed!(packing, T => unsafe { all_reduce::<T>(&Cast(buffers), mine, op) });
+}
+
+/// [`fold_ranks`] of words that hold numbers as `packing` says.
+///
+/// # Panics
+/// When a contribution is shorter than `dst`.
+pub fn fold_ranks_packed<'a>(
+    dst: &mut [f32],
+    size: usize,
+    part: impl Fn(usize) -> &'a [f32],
+    packing: Packing,
+    op: ReduceOp,
+) {
+    packed!(packing, T => fold_ranks::<T>(
+        bytemuck::cast_slice_mut(dst),
+        size,
+        |rank| bytemuck::cast_slice(part(rank)),
+        op,
+    ));
 }
 
 /// Makes the additions `merges` (see [`ShardTree::merges`](crate::ShardTree::merges)) on `mine` of all nodes, and copies

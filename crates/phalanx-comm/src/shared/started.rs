@@ -8,6 +8,7 @@ use super::work::{self, Scratch};
 use crate::call::{Call, OpKind, ReduceOp, digest};
 use crate::element::Dtype;
 use crate::error::CommError;
+use crate::packing::{Packing, packed};
 use crate::rank::WorldSize;
 use crate::tree::{NodeId, ShardTree};
 use std::collections::VecDeque;
@@ -16,7 +17,7 @@ use std::time::Instant;
 /// The memory that a started collective owns until it is complete.
 #[derive(Debug)]
 pub(crate) enum Held {
-    Region(Region<f32>),
+    Region(Region<f32>, Packing),
     Nodes { tree: ShardTree, nodes: Vec<(NodeId, Region<f32>)> },
 }
 
@@ -64,14 +65,14 @@ fn bytes(region: &Region<f32>) -> usize {
 impl Op {
     fn bytes(&self) -> usize {
         match &self.held {
-            Held::Region(region) => bytes(region),
+            Held::Region(region, _) => bytes(region),
             Held::Nodes { nodes, .. } => nodes.iter().map(|(_, region)| bytes(region)).sum(),
         }
     }
 
     /// Whether its numbers travel in the slot.
     fn is_inline(&self) -> bool {
-        matches!(&self.held, Held::Region(region) if bytes(region) <= INLINE_BYTES)
+        matches!(&self.held, Held::Region(region, _) if bytes(region) <= INLINE_BYTES)
     }
 
     /// The collective whose work by all ranks makes this one complete; none beyond this rank's own if it is inline.
@@ -82,9 +83,15 @@ impl Op {
 
 impl Lane {
     /// Starts the sum of `region` over ranks, and returns its number. Never blocks, never touches the numbers.
-    pub(crate) fn start_all_reduce(&self, region: Region<f32>, op: ReduceOp) -> Result<u64, CommError> {
-        let call = Call::new(OpKind::AllReduce).of(Dtype::F32, region.len()).reducing(op);
-        self.start(call, Held::Region(region))
+    pub(crate) fn start_all_reduce(
+        &self,
+        region: Region<f32>,
+        packing: Packing,
+        op: ReduceOp,
+    ) -> Result<u64, CommError> {
+        let len = region.len() * packing.per_word();
+        let call = Call::new(OpKind::AllReduce).of(packing.dtype(), len).reducing(op);
+        self.start(call, Held::Region(region, packing))
     }
 
     /// Starts the sum of `nodes` in the order of `tree`, and returns its number.
@@ -249,8 +256,8 @@ impl Lane {
             op.stage = Stage::Posted;
             let inline = op.is_inline();
             let message = match &mut op.held {
-                Held::Region(region) if inline => Message::Inline(bytemuck::cast_slice(&*region)),
-                Held::Region(region) => Message::Shared([Part::of_mut(region), Part::NONE, Part::NONE]),
+                Held::Region(region, _) if inline => Message::Inline(bytemuck::cast_slice(&*region)),
+                Held::Region(region, _) => Message::Shared([Part::of_mut(region), Part::NONE, Part::NONE]),
                 Held::Nodes { nodes, .. } => Message::Shared([Part::of(nodes), Part::NONE, Part::NONE]),
             };
             // SAFETY: the slot is free; the queue owns the memory until all ranks have worked on it, or takes it back
@@ -270,19 +277,19 @@ impl Lane {
             let (seq, len, inline) = (op.seq, op.call.len, op.is_inline());
             let reduce = op.call.reduce.unwrap_or(ReduceOp::Sum);
             match &mut op.held {
-                Held::Region(region) if inline => {
-                    // SAFETY: all have posted this call, and this rank has not worked on it yet
-                    reduce_payloads(
-                        region,
+                Held::Region(region, packing) if inline => {
+                    packed!(*packing, T => reduce_payloads::<T>(
+                        bytemuck::cast_slice_mut(region),
                         group.size(),
+                        // SAFETY: all have posted this call, and this rank has not worked on it yet
                         |rank| unsafe { group.payload(rank, seq, len) },
                         reduce,
-                    );
+                    ));
                     group.worked_inline(me, seq);
                 }
-                Held::Region(_) => group.inside(me, seq, |view| {
-                    // SAFETY: part 0 of every rank is a region of `len` floats, as the call says
-                    unsafe { work::all_reduce::<f32>(view, me, len, reduce) };
+                Held::Region(_, packing) => group.inside(me, seq, |view| {
+                    // SAFETY: part 0 of every rank is a region with `len` numbers of this type, as the call says
+                    packed!(*packing, T => unsafe { work::all_reduce::<T>(view, me, len, reduce) });
                     Ok(())
                 })?,
                 Held::Nodes { tree, .. } => group.inside(me, seq, |view| {

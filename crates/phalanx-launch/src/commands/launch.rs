@@ -197,10 +197,15 @@ impl Attempts<'_> {
 
     fn tell_failure(&self, code: i32, context: &Context<'_>) {
         let why = self.wanted.failure().map(|failure| {
-            let rank =
-                failure.rank.map(|rank| format!("rank {rank} on {}: ", failure.host)).unwrap_or_default();
             let cause = failure.causes.first().cloned().unwrap_or_default();
-            format!(": {rank}{cause} (step {}, {})", failure.step, failure.phase)
+            match failure.rank.map(|rank| format!("rank {rank} on {}", failure.host)) {
+                // a verdict of the control channel says all by itself
+                Some(rank) if cause.starts_with(&rank) => format!(": {cause}"),
+                rank => {
+                    let rank = rank.map(|rank| format!("{rank}: ")).unwrap_or_default();
+                    format!(": {rank}{cause} (step {}, {})", failure.step, failure.phase)
+                }
+            }
         });
         context.ui.note(&format!("the ranks ended with {code}{}", why.unwrap_or_default()));
     }

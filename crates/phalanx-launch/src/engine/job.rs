@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use phalanx_comm::control::Board;
 use phalanx_comm::{Options, Rank, RankFailure, WorldError, WorldSize, run_ranks};
+use phalanx_compress::CompressionConfig;
 use phalanx_data::{Splits, shard_range};
 use phalanx_grad::Mean;
 use phalanx_nn::models::{ConfigValue, ModelConfig};
@@ -26,7 +27,7 @@ use super::policy::{self, Policy};
 use super::{Hardware, open_data};
 use crate::aggregation::AttackKind;
 use crate::exit::{Exit, WithExit};
-use crate::runfile::{self, Model, Registered, Rule, Run, Shape, Stop};
+use crate::runfile::{self, Compression, Model, Registered, Rule, Run, Shape, Stop};
 use crate::schedule_file;
 use crate::world::World;
 
@@ -171,6 +172,18 @@ fn optimizer(run: &Run) -> OptimizerConfig {
     }
 }
 
+fn compression(run: &Run) -> CompressionConfig {
+    match run.compression {
+        Compression::None {} => CompressionConfig::None,
+        Compression::Fp16 {} => CompressionConfig::Fp16,
+        Compression::Bf16 {} => CompressionConfig::Bf16,
+        Compression::PowerSgd { rank, start_step } => {
+            CompressionConfig::PowerSgd { rank, start_step, seed: run.seed }
+        }
+        Compression::TopK { fraction, start_step } => CompressionConfig::TopK { fraction, start_step },
+    }
+}
+
 fn schedule(run: &Run) -> anyhow::Result<ScheduleConfig> {
     let warmup_samples = run.schedule.warmup_samples;
     Ok(match run.schedule.shape {
@@ -192,14 +205,15 @@ fn methods(
     run: &Run,
     policy: Policy,
 ) -> anyhow::Result<impl Fn() -> Methods<Cpu<f32>> + Send + Sync + 'static> {
-    let (optimizer, schedule) = (optimizer(run), schedule(run)?);
+    let (optimizer, schedule, compression) = (optimizer(run), schedule(run)?, compression(run));
     optimizer.build::<Cpu<f32>>().map_err(bad_input)?;
     schedule.build().map_err(bad_input)?;
     policy.build().map_err(bad_input)?;
+    compression.build().map_err(bad_input)?;
     let over_ranks = OverRanks::new(run)?;
     Ok(move || {
-        let (Ok(over_time), Ok(schedule), Ok(policy), Ok(over_ranks)) =
-            (optimizer.build(), schedule.build(), policy.build(), over_ranks.build())
+        let (Ok(over_time), Ok(schedule), Ok(policy), Ok(compression), Ok(over_ranks)) =
+            (optimizer.build(), schedule.build(), policy.build(), compression.build(), over_ranks.build())
         else {
             unreachable!("the same configuration was built before")
         };
@@ -207,6 +221,7 @@ fn methods(
             over_samples: Box::new(Mean),
             over_ranks,
             over_tasks: Box::new(Mean),
+            compression,
             over_time,
             lr: optimizer.lr(),
             schedule,

@@ -6,7 +6,8 @@ use super::error::{Fault, Problem};
 use super::raw::RawRun;
 use super::run::{Head, Parts};
 use super::sections::{
-    Aggregation, Batch, BatchPolicy, Model, Optimizer, Reduction, Rule, Shape, Source, Statistic, Stop, Train,
+    Aggregation, Batch, BatchPolicy, Compression, Model, Optimizer, Reduction, Rule, Shape, Source,
+    Statistic, Stop, Train,
 };
 
 /// Reports each pair of values that does not fit, as far as they could be read.
@@ -33,7 +34,13 @@ pub(super) fn check(raw: &RawRun, parts: &Parts, problems: &mut Vec<Problem>) {
         check_batch(batch, train, &mut report);
     }
     if let (Some(head), Some(aggregation), Some(train)) = (&parts.head, &parts.aggregation, &parts.train) {
-        check_aggregation(head, aggregation, train, parts.batch.as_ref(), &mut report);
+        check_aggregation(head, aggregation, train, parts, &mut report);
+    }
+    if let (Some(compression), Some(Train { reduction: Reduction::Reproducible, .. })) =
+        (&parts.compression, &parts.train)
+        && !matches!(compression, Compression::None {})
+    {
+        report("compression.kind", Fault::LossyReproducible { kind: compression.kind().to_owned() });
     }
     if let (Some(schedule), Some(Train { stop: Stop::Steps(_), .. }), Some(batch)) =
         (&parts.schedule, &parts.train, &parts.batch)
@@ -76,7 +83,7 @@ fn check_aggregation(
     head: &Head,
     aggregation: &Aggregation,
     train: &Train,
-    batch: Option<&Batch>,
+    parts: &Parts,
     report: &mut impl FnMut(&str, Fault),
 ) {
     let rule = match OverRanks::of(aggregation, train.ranks, head.seed) {
@@ -98,7 +105,10 @@ fn check_aggregation(
     if train.reduction == Reduction::Reproducible {
         report("train.reduction", Fault::OverShards { over: over.clone() });
     }
-    if let Some(batch) = batch.filter(|batch| batch.statistic().is_some()) {
+    if parts.compression.as_ref().is_some_and(|kind| !matches!(kind, Compression::None {})) {
+        report("compression.kind", Fault::CompressedRule { over: over.clone() });
+    }
+    if let Some(batch) = parts.batch.as_ref().filter(|batch| batch.statistic().is_some()) {
         let key = if batch.policy.statistic().is_some() { "batch.policy" } else { "batch.lr_scaling" };
         report(key, Fault::NeedsMean { over });
     }

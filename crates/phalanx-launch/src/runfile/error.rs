@@ -191,6 +191,12 @@ pub enum Fault {
         /// The rule or the attack.
         over: String,
     },
+    /// Compression of a sum that is not made.
+    #[error("compresses the mean over ranks, which {over} does not leave: need compression.kind = \"none\"")]
+    CompressedRule {
+        /// The rule or the attack.
+        over: String,
+    },
     /// A batch policy that takes the gradient for the mean.
     #[error(
         "compares gradients with their mean, which {over} does not leave: need aggregation.rule = \"mean\" and no attack"
@@ -208,6 +214,15 @@ pub enum Fault {
     OneChunk {
         /// Whether samples could be compared instead.
         by_samples: bool,
+    },
+    /// Compressed gradients whose bits should not follow the number of ranks.
+    #[error(
+        "got \"{kind}\", need \"none\" for train.reduction = \"reproducible\": what each rank loses depends on how many \
+         there are"
+    )]
+    LossyReproducible {
+        /// The compression.
+        kind: String,
     },
     /// A schedule over samples whose number nobody knows.
     #[error(

@@ -13,8 +13,8 @@ use super::raw::RawRun;
 use super::reader::Reader;
 use super::registered::Registered;
 use super::sections::{
-    Aggregation, Batch, BatchPolicy, Checkpoint, Data, Faults, Model, Optimizer, Output, Schedule, Source,
-    Stop, Train,
+    Aggregation, Batch, BatchPolicy, Checkpoint, Compression, Data, Faults, Model, Optimizer, Output,
+    Schedule, Source, Stop, Train,
 };
 
 /// Declares [`Run`]: its sections, in the order of the file.
@@ -130,6 +130,8 @@ run! {
     batch: Batch,
     /// How the ranks' gradients become one.
     aggregation: Aggregation,
+    /// In how many bytes the ranks' gradients travel.
+    compression: Compression,
     /// What is kept to go on from.
     checkpoint: Checkpoint,
     /// What is written for other tools.

@@ -4,11 +4,13 @@ use std::ffi::OsString;
 use std::io::{self, Write};
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
 use super::output::{Show, Sink};
+use super::stragglers::{Mark, UntilEnded};
 use crate::exit::Exit;
 use crate::stop::StopRequest;
 
@@ -51,18 +53,25 @@ impl Supervisor<'_> {
         let Some((program, args)) = words.split_first() else { return Ok(0) };
         let sink = Sink::new(self.show.clone(), self.ranks, out)?;
         // a group of its own: a signal of the terminal comes to this process, which tells the ranks in order
-        let mut child = Command::new(program)
+        let mut command = Command::new(program);
+        command
             .args(args)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
-            .process_group(0)
-            .spawn()?;
+            .process_group(0);
+        let mark = Mark::new();
+        mark.put_on(&mut command);
+        let mut child = command.spawn()?;
         let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+        let ended = OnceLock::new();
         let (status, drained) = std::thread::scope(|scope| {
-            let out = stdout.map(|stream| scope.spawn(|| sink.drain(stream)));
-            let err = stderr.map(|stream| scope.spawn(|| sink.drain(stream)));
+            let (sink, ended) = (&sink, &ended);
+            let out = stdout.map(|stream| scope.spawn(|| sink.drain(UntilEnded { stream, ended })));
+            let err = stderr.map(|stream| scope.spawn(|| sink.drain(UntilEnded { stream, ended })));
             let status = self.watch(&mut child);
+            ended.get_or_init(Instant::now);
+            mark.end_all();
             let drained = [out, err].into_iter().flatten().filter_map(|thread| thread.join().ok());
             (status, drained.collect::<io::Result<()>>())
         });
@@ -144,6 +153,7 @@ mod tests {
     use crate::exit::Exit;
     use crate::stop::StopRequest;
     use crate::supervise::Show;
+    use rustix::process::{Pid, Signal, kill_process_group, test_kill_process};
     use std::time::{Duration, Instant};
 
     fn run(script: &str, stop: &StopRequest, grace: Duration) -> (i32, String) {
@@ -159,6 +169,28 @@ mod tests {
         let (code, out) = run("echo '[1,1]<stdout>:hello'; exit 3", &StopRequest::default(), Duration::ZERO);
         assert_eq!((code, out.as_str()), (3, "[1] hello\n"));
         assert_eq!(run("kill -9 $$", &StopRequest::default(), Duration::ZERO).0, 137);
+    }
+
+    #[test]
+    fn what_the_starter_leaves_behind_is_ended_and_keeps_nobody_waiting() {
+        let began = Instant::now();
+        // one that ends when told to, and one that does not; both hold the output open
+        let script = "setsid sh -c 'echo $$; exec sleep 60' & \
+                      setsid sh -c 'trap \"\" TERM; echo $$; while :; do sleep 0.1; done' & \
+                      sleep 0.3; echo '[1,0]<stdout>:last'; exit 3";
+        let (code, out) = run(script, &StopRequest::default(), Duration::ZERO);
+        assert_eq!(code, 3);
+        assert!(out.contains("[0] last\n"), "{out}");
+        let left: Vec<_> = out.lines().filter_map(|line| line.parse().ok().and_then(Pid::from_raw)).collect();
+        assert_eq!(left.len(), 2, "{out}");
+        let lives = |pid: &Pid| test_kill_process(*pid).is_ok();
+        while left.iter().filter(|pid| lives(pid)).count() > 1 && began.elapsed() < Duration::from_secs(30) {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let deaf: Vec<_> = left.into_iter().filter(lives).collect();
+        assert_eq!(deaf.len(), 1, "one was told to end and did");
+        kill_process_group(deaf[0], Signal::KILL).expect("it lives");
+        assert!(began.elapsed() < Duration::from_secs(30), "they held the output open");
     }
 
     #[test]

@@ -42,9 +42,9 @@ impl<W: Write + Send> Lines<W> {
 }
 
 impl<W: Write> Inner<W> {
-    /// A reader that went away must not stop the run.
+    /// In one piece: mpirun puts its tag before every piece that it reads. A reader that went away must not stop the run.
     fn write(&mut self, text: &str) {
-        writeln!(self.out, "{text}").unwrap_or_default();
+        self.out.write_all(format!("{text}\n").as_bytes()).unwrap_or_default();
     }
 }
 
@@ -111,6 +111,24 @@ mod tests {
             " 10 %  step 1  loss 0.2500  10 samples/s  batch 10  left 9 s\n\
              step 2: validation loss 0.5000  accuracy 75.00 %\n"
         );
+    }
+
+    #[test]
+    fn a_line_is_written_in_one_piece() {
+        struct Pieces(Vec<Vec<u8>>);
+        impl std::io::Write for Pieces {
+            fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+                self.0.push(bytes.to_vec());
+                Ok(bytes.len())
+            }
+            fn flush(&mut self) -> std::io::Result<()> {
+                Ok(())
+            }
+        }
+        let lines = Lines::new(Pieces(Vec::new()), Duration::ZERO);
+        lines.note("three words here");
+        let Pieces(pieces) = lines.inner.into_inner().expect("not poisoned").out;
+        assert_eq!(pieces, [b"three words here\n"]);
     }
 
     #[test]

@@ -17,6 +17,10 @@ pub fn summary(summary: &Summary, dir: &Path) -> String {
     rows.push(("speed", format!("{speed} on {} ranks", summary.ranks)));
     rows.push(("time", format!("{:.1} s", summary.seconds)));
     rows.push(("steps", format!("{} of {} samples in all", summary.steps, summary.samples)));
+    rows.extend(summary.traffic.map(|traffic| {
+        let share = traffic.sent_bytes as f64 / traffic.plain_bytes.max(1) as f64;
+        ("gradients", format!("{:.1} % of their bytes sent", 100.0 * share))
+    }));
     let left_out = (0..).zip(&summary.steps_left_out).filter(|(_, steps)| **steps > 0);
     let left_out: Vec<String> =
         left_out.map(|(rank, steps): (u64, _)| format!("rank {rank} of {steps} steps")).collect();
@@ -48,6 +52,7 @@ pub fn summary(summary: &Summary, dir: &Path) -> String {
 mod tests {
     use super::summary;
     use phalanx_train::Summary;
+    use phalanx_train::events::GradientTraffic;
     use std::path::Path;
 
     #[test]
@@ -61,6 +66,7 @@ mod tests {
             steps: 410,
             samples: 26_240,
             ranks: 2,
+            traffic: Some(GradientTraffic { sent_bytes: 26, plain_bytes: 104 }),
             ..Summary::default()
         };
         assert_eq!(
@@ -72,6 +78,7 @@ digits: done
   speed          24.0 k samples/s on 2 ranks
   time           1.2 s
   steps          410 of 26240 samples in all
+  gradients      25.0 % of their bytes sent
   run            runs/digits
   next           phalanx eval runs/digits
                  phalanx report runs/digits -o report.html

@@ -76,6 +76,29 @@ fn a_killed_run_with_a_growing_batch_goes_on_to_the_same_bits() {
     killed_again_and_again(&format!("{samples}{policy}"));
 }
 
+/// What ranks remember of what they have not sent is theirs again.
+#[test]
+fn killed_runs_with_error_feedback_go_on_to_the_same_bits() {
+    for compression in ["kind = \"powersgd\"\nrank = 1\nstart_step = 5", "kind = \"topk\"\nstart_step = 5"] {
+        killed_again_and_again(&format!("{}[compression]\n{compression}\n", long("fast")));
+    }
+}
+
+#[test]
+fn what_ranks_owe_is_shared_by_another_number_of_them() {
+    let dir = Dir::new(&format!("{SMALL}[compression]\nkind = \"topk\"\nstart_step = 0\n"));
+    dir.train("run", &["--set", "train.steps=20"]).done();
+    let owed = |dir: &Dir, rank: usize| {
+        let bytes = fs::read(newest(dir).join("optimizer.safetensors")).expect("a checkpoint");
+        let name = format!("compression.memory.{rank}\"");
+        bytes.windows(name.len()).any(|window| window == name.as_bytes())
+    };
+    assert!(owed(&dir, 1) && !owed(&dir, 2));
+    dir.run(&["train", "--resume", "run", "--ranks", "3", "--set", "train.steps=40"]).done();
+    assert_eq!((dir.summary("run").steps, dir.summary("run").ranks), (40, 3));
+    assert!(owed(&dir, 2));
+}
+
 #[test]
 fn a_run_that_is_told_to_stop_leaves_a_checkpoint_and_goes_on() {
     let dir = Dir::new(&SMALL.replace("steps = 60", "steps = 400\nreduction = \"reproducible\""));

@@ -2,9 +2,10 @@
 
 use super::Check;
 use crate::exact::{buffer, reduced, rough};
+use half::{bf16, f16};
 use phalanx_comm::{
-    CommError, Communicator, CommunicatorExt, Pending, ReduceOp, Region, ShardTree, TreeAccumulator,
-    TreeNodes,
+    CommError, Communicator, CommunicatorExt, Element, Packing, Pending, ReduceOp, Region, ShardTree,
+    TreeAccumulator, TreeNodes,
 };
 use std::sync::Arc;
 
@@ -13,6 +14,7 @@ type Comm = Arc<dyn Communicator>;
 pub(super) const CHECKS: &[Check] = &[
     Check { name: "a backward pass writes while its buckets are reduced", run: overlapped },
     Check { name: "more can be started than a backend keeps in flight, and waited for backwards", run: many },
+    Check { name: "16-bit floats are reduced in the memory of words, and rounded once", run: packed },
     Check { name: "polling alone completes a collective", run: polled },
     Check { name: "blocking and started collectives share one order", run: interleaved },
     Check { name: "what nobody waits for completes all the same", run: forgotten },
@@ -77,6 +79,32 @@ fn many(comm: &Comm) -> Result<(), CommError> {
         let region = pending.wait()?;
         assert_eq!(region.len(), i * i);
         assert_sum(comm, &region, "waited for from the last to the first");
+    }
+    Ok(())
+}
+
+fn packed(comm: &Comm) -> Result<(), CommError> {
+    halves::<f16>(comm, Packing::F16, f16::from_f32)?;
+    halves::<bf16>(comm, Packing::Bf16, bf16::from_f32)
+}
+
+fn halves<T: Element + Into<f32>>(
+    comm: &Comm,
+    packing: Packing,
+    round: fn(f32) -> T,
+) -> Result<(), CommError> {
+    let (rank, size) = place(comm);
+    let number = |rank: usize, i: usize| round(((i * 7 + rank * 13) % 101) as f32 / 8.0 - 3.0);
+    // in the exchange itself, in one cache line, across many; the numbers odd
+    for len in [1, 3, 63, 129, 70_001] {
+        let mut words = comm.alloc(packing.words(len))?;
+        let numbers = &mut bytemuck::cast_slice_mut::<f32, T>(&mut words)[..len];
+        numbers.iter_mut().enumerate().for_each(|(i, x)| *x = number(rank, i));
+        let words = comm.start_all_reduce_packed(words, packing, ReduceOp::Sum)?.wait()?;
+        for (i, x) in bytemuck::cast_slice::<f32, T>(&words)[..len].iter().enumerate() {
+            let sum = (1..size).fold(number(0, i).into(), |sum: f32, rank| sum + number(rank, i).into());
+            assert_eq!(*x, round(sum), "{packing:?}: element {i} of {len}");
+        }
     }
     Ok(())
 }
