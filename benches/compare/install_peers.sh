@@ -2,19 +2,28 @@
 # Installs the PyTorch that the comparison runs: a virtual environment for CPU use, without the NVIDIA libraries
 # (3 GB) that the wheel asks for. Stand-ins take their place; see stand_ins.py.
 #
-# usage: install_peers.sh [--full] [DIRECTORY]      default: target/peers
-#   --full   pip's own choice of dependencies instead, 5.4 GB; for when the stand-ins do not fit
+# usage: install_peers.sh [--full] [--robust] [DIRECTORY]      default: target/peers
+#   --full     pip's own choice of dependencies instead, 5.4 GB; for when the stand-ins do not fit
+#   --robust   ByzFL and Flower as well, for robust.py
 set -eu
 
 TORCH=2.15.0
 CUDA_RUNTIME=13.2.86 # the two libraries whose code runs when torch is loaded
+BYZFL=0.0.11
+TORCHVISION=0.29.2
+FLOWER=1.41.0
 here=$(dirname "$(readlink -f "$0")")
 
 full=no
-if [ "${1:-}" = --full ]; then
-    full=yes
+robust=no
+while :; do
+    case "${1:-}" in
+    --full) full=yes ;;
+    --robust) robust=yes ;;
+    *) break ;;
+    esac
     shift
-fi
+done
 venv=${1:-target/peers}
 
 python3 -m venv "$venv"
@@ -28,6 +37,11 @@ else
     pip numpy safetensors filelock fsspec jinja2 networkx 'setuptools>=77.0.3' sympy typing-extensions
     pip --no-deps "torch==$TORCH" "nvidia-cuda-runtime==$CUDA_RUNTIME" "nvidia-cuda-cupti==$CUDA_RUNTIME"
     "$venv/bin/python" "$here/stand_ins.py" "$venv"
+fi
+if [ "$robust" = yes ]; then
+    # byzfl asks for torch and torchvision of its own; what it imports is enough
+    pip --no-deps "byzfl==$BYZFL" "torchvision==$TORCHVISION"
+    pip scipy matplotlib seaborn pillow psutil "flwr==$FLOWER"
 fi
 "$venv/bin/python" - <<'PYTHON'
 import torch

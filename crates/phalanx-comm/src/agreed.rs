@@ -1,5 +1,6 @@
 //! Values that are the same on every rank, by construction.
 
+use crate::call::OpKind;
 use crate::communicator::Communicator;
 use crate::communicator::CommunicatorExt;
 use crate::element::Element;
@@ -177,4 +178,75 @@ pub fn tree_all_reduce_f64(
         return Ok(Agreed(Vec::new()));
     }
     Ok(Agreed(tree.fold(&all.chunks_exact(k).collect::<Vec<_>>())))
+}
+
+/// The sum over all shards of many numbers a shard, with the same bits for any number of ranks.
+///
+/// What [`tree_all_reduce_f64`] is for a few numbers. A rank passes sums over shards of its own, and adds up its part of
+/// the numbers: what travels to and from a rank is some `2 log2(S / ranks) k` numbers, however many ranks there are.
+///
+/// # Shapes
+/// `nodes`: `k` numbers for each of the nodes that [cover](ShardTree::cover) the
+/// [shards of this rank](ShardTree::shards_of), in order; a rank may have no shard. Returns `k`.
+///
+/// # Collective
+/// Every rank, same tree and `k`; blocks.
+///
+/// # Numerics
+/// Bitwise equal to [`ShardTree::fold`].
+///
+/// # Errors
+/// [`CommError::Length`] with another number of nodes; those of [`Communicator::all_to_all`] and
+/// [`Communicator::all_gather`].
+///
+/// # Examples
+/// ```
+/// use phalanx_comm::{CommError, NodeId, Options, ShardTree, WorldSize, run_ranks, tree_sum_f64};
+///
+/// // four leaves on three ranks: one, one and two
+/// let leaves = [[1e16], [1.0], [-1e16], [1.0]];
+/// let tree = ShardTree::new(4);
+/// let sums = run_ranks(WorldSize(3), &Options::default(), |comm| {
+///     let nodes: Vec<f64> = tree
+///         .cover(tree.shards_of(comm.rank(), comm.size()))
+///         .map(|node| leaves[node.start()..node.end()].iter().map(|leaf| leaf[0]).sum())
+///         .collect();
+///     Ok::<_, CommError>(tree_sum_f64(&*comm, tree, &nodes, 1)?.into_inner())
+/// })
+/// .expect("no rank fails");
+/// assert_eq!(sums, vec![tree.fold(&leaves); 3]);
+/// ```
+pub fn tree_sum_f64(
+    comm: &dyn Communicator,
+    tree: ShardTree,
+    nodes: &[f64],
+    k: usize,
+) -> Result<Agreed<Vec<f64>>, CommError> {
+    let (rank, size) = (comm.rank(), comm.size());
+    let held = |rank: Rank| tree.cover(tree.shards_of(rank, size));
+    let part = |rank: Rank| rank.index() * k / size.get()..(rank.index() + 1) * k / size.get();
+    let (count, own) = (held(rank).count(), part(rank));
+    if nodes.len() != count * k {
+        let (what, got, need) = ("numbers of nodes", nodes.len(), count * k);
+        return Err(CommError::Length { rank, op: OpKind::AllToAll, what, got, need });
+    }
+    let mut send = Vec::with_capacity(nodes.len());
+    for to in size.ranks() {
+        nodes.chunks_exact(k.max(1)).for_each(|node| send.extend_from_slice(&node[part(to)]));
+    }
+    let send_counts: Vec<usize> = size.ranks().map(|to| count * part(to).len()).collect();
+    let recv_counts: Vec<usize> = size.ranks().map(|from| held(from).count() * own.len()).collect();
+    let mut all = vec![0.0; recv_counts.iter().sum()];
+    comm.all_to_all_into(&send, &send_counts, &mut all, &recv_counts)?;
+    let mut merges = Vec::new();
+    tree.merges(size.ranks().flat_map(held), &mut merges);
+    for (left, right) in merges {
+        let (head, tail) = all.split_at_mut(right * own.len());
+        let sum = &mut head[left * own.len()..][..own.len()];
+        sum.iter_mut().zip(&*tail).for_each(|(sum, x)| *sum += x);
+    }
+    let counts: Vec<usize> = size.ranks().map(|rank| part(rank).len()).collect();
+    let mut total = vec![0.0; k];
+    comm.all_gather_into(&all[..own.len()], &counts, &mut total)?;
+    Ok(Agreed(total))
 }

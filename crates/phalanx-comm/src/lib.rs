@@ -57,6 +57,7 @@ mod tests;
 
 pub use agreed::{
     Agreed, agree_all_gather, agree_broadcast, agree_max, agree_min, agree_sum, tree_all_reduce_f64,
+    tree_sum_f64,
 };
 pub use call::{Call, OpKind, ReduceOp};
 pub use communicator::{Communicator, CommunicatorExt, TreeNodes};

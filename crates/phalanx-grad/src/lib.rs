@@ -37,6 +37,7 @@
 #![forbid(unsafe_code)]
 
 mod axis;
+mod blocks;
 mod error;
 mod gram;
 mod layout;
@@ -44,15 +45,18 @@ mod mean;
 mod observer;
 mod policy;
 mod reduce;
+mod rejected;
 mod row_set;
 mod schedule;
 mod set;
+mod shard;
 mod state;
 mod stats;
 mod transform;
 mod weighted;
 
 pub use axis::{Axis, Ranks, Samples, Tasks};
+pub use blocks::Blocks;
 pub use error::GradError;
 pub use gram::Gram;
 pub use layout::{GradLayout, ParamSpan};
@@ -62,9 +66,11 @@ pub use policy::{
     BatchContext, BatchDecision, BatchPolicy, Chunks, Needs, PolicyBounds, PolicyState, StepTime,
 };
 pub use reduce::{Reduce, Scratch};
+pub use rejected::{Reason, Rejected};
 pub use row_set::RowSet;
 pub use schedule::{Progress, Schedule};
 pub use set::GradSet;
+pub use shard::Shard;
 pub use state::{StateData, StateReader, StateTensor};
 pub use stats::{ChunkSums, CoordinateRule, Projections, ScalarBlock, half_batch_cosine};
 pub use transform::{Transform, UpdateStep};

@@ -1,6 +1,6 @@
 //! From a set of gradients to one: the interface of every rule over samples, ranks and tasks.
 
-use crate::{Axis, GradError, GradSet, Gram};
+use crate::{Axis, GradError, GradSet, Gram, Rejected, StateReader, StateTensor};
 use phalanx_tensor::{Backend, Cpu};
 use std::fmt::Debug;
 
@@ -36,6 +36,24 @@ pub trait Reduce<A: Axis, B: Backend = Cpu<f32>>: Debug + Send {
         out_d: B::ViewMut<'_>,
         scratch: &mut Scratch,
     ) -> Result<(), GradError>;
+
+    /// Whose gradients had no part in the last result, and why, in the order of names.
+    fn rejected(&self) -> &[Rejected] {
+        &[]
+    }
+
+    /// Everything that later steps depend on, the same on every rank.
+    fn state(&self) -> Vec<StateTensor> {
+        Vec::new()
+    }
+
+    /// Takes back what [`state`](Self::state) gave.
+    ///
+    /// # Errors
+    /// [`GradError::StateUnknown`], [`GradError::StateMissing`] and their like for the state of another rule.
+    fn restore(&mut self, state: &[StateTensor]) -> Result<(), GradError> {
+        StateReader::new(self.name(), state).finish()
+    }
 }
 
 /// Memory that rules use and leave behind, so that a warmed-up step allocates nothing.
@@ -68,4 +86,32 @@ pub(crate) fn grown(held: &mut Vec<f64>, len: usize) -> &mut [f64] {
         held.resize(len, 0.0);
     }
     &mut held[..len]
+}
+
+/// A boxed rule is a rule.
+impl<A: Axis, B: Backend> Reduce<A, B> for Box<dyn Reduce<A, B>> {
+    fn name(&self) -> &'static str {
+        (**self).name()
+    }
+    fn is_mean(&self) -> bool {
+        (**self).is_mean()
+    }
+    fn reduce(
+        &mut self,
+        step: u64,
+        set: &dyn GradSet<A, B>,
+        out_d: B::ViewMut<'_>,
+        scratch: &mut Scratch,
+    ) -> Result<(), GradError> {
+        (**self).reduce(step, set, out_d, scratch)
+    }
+    fn rejected(&self) -> &[Rejected] {
+        (**self).rejected()
+    }
+    fn state(&self) -> Vec<StateTensor> {
+        (**self).state()
+    }
+    fn restore(&mut self, state: &[StateTensor]) -> Result<(), GradError> {
+        (**self).restore(state)
+    }
 }

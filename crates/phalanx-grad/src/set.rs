@@ -1,6 +1,6 @@
 //! A set of gradients along an axis, which promises no memory.
 
-use crate::{Axis, GradError, Gram};
+use crate::{Axis, GradError, Gram, Shard};
 use phalanx_tensor::{Backend, Cpu};
 
 /// `n` gradients of dimension `d` along the axis `A`.
@@ -58,6 +58,11 @@ pub trait GradSet<A: Axis, B: Backend = Cpu<f32>> {
     /// Gradient `i` where it lies, if the set holds it.
     fn view(&self, i: usize) -> Option<B::View<'_>> {
         let _ = i;
+        None
+    }
+
+    /// The part that this rank holds, if the coordinates are spread over ranks.
+    fn shard(&self) -> Option<&dyn Shard> {
         None
     }
 

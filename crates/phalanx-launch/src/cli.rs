@@ -450,6 +450,8 @@ pub(crate) enum ConfigCommand {
     Show(RunArgs),
     /// List every key of a run file.
     Keys,
+    /// List the rules over ranks, what may act before them, and the attacks on them.
+    Rules,
     /// Check run files and say what is wrong with them.
     Check {
         /// The run files.

@@ -113,8 +113,9 @@ fn bench_step(
     hardware: HardwareArgs,
     context: &mut Context<'_>,
 ) -> anyhow::Result<Exit> {
-    let mut run = read_run(run, context.registered)?;
-    run.train.ranks = world.ranks().unwrap_or(run.train.ranks);
+    let mut raw = read_changed(&run.file, &run.changes)?;
+    world.ranks().map_or(Ok(()), |ranks| raw.set(&format!("train.ranks={ranks}")))?;
+    let run = raw.resolve(context.registered)?;
     if let Some(times) = engine::bench_step(&run, steps, context.registered, hardware.into(), world)? {
         writeln!(context.out, "{}", serde_json::to_string(&times)?)?;
     }

@@ -6,6 +6,8 @@ pub mod watchdog;
 
 mod curvature;
 mod job;
+mod over_ranks;
+mod poisoned;
 mod policy;
 mod post_mortem;
 mod refine;
@@ -14,7 +16,7 @@ pub use curvature::{Curvature, CurvatureOptions, curvature};
 pub use refine::{Refinement, refine};
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -24,7 +26,7 @@ use phalanx_comm::{Rank, WorldSize};
 use phalanx_data::fetch::{self, FetchError, FetchOptions, Fetched, Origin};
 use phalanx_data::{CsvOptions, IdxOptions, Splits, TestPart, TextOptions};
 use phalanx_train::checkpoint::{Checkpoint, Checkpoints, Keep};
-use phalanx_train::events::{self, EvalDone, StepDone};
+use phalanx_train::events::{self, Aggregated, EvalDone, StepDone};
 use phalanx_train::rundir::RunPaths;
 use phalanx_train::storage::Disk;
 use phalanx_train::{Failure, Files, Summary, Watch};
@@ -270,15 +272,20 @@ fn board(ranks: usize, injector: &Arc<Injector>) -> Arc<Board> {
 }
 
 /// The loop's watcher that tells the user interface.
-struct Shown(Arc<dyn Ui>);
+struct Shown {
+    ui: Arc<dyn Ui>,
+    /// Ranks left out of the step that comes next.
+    left_out: Mutex<Vec<u64>>,
+}
 
 fn watcher(ui: &Arc<dyn Ui>) -> Arc<dyn Watch> {
-    Arc::new(Shown(Arc::clone(ui)))
+    Arc::new(Shown { ui: Arc::clone(ui), left_out: Mutex::default() })
 }
 
 impl Watch for Shown {
     fn step(&self, done: &StepDone, total: u64, accuracy: Option<f64>) {
-        self.0.progress(&Progress {
+        let left_out = std::mem::take(&mut *self.left_out.lock().unwrap_or_else(PoisonError::into_inner));
+        self.ui.progress(&Progress {
             step: done.step,
             samples: done.samples,
             total_samples: Some(total),
@@ -288,17 +295,23 @@ impl Watch for Shown {
             samples_per_second: done.samples_per_second,
             batch: done.batch,
             target: done.target,
+            left_out,
         });
+    }
+
+    fn aggregated(&self, round: &Aggregated) {
+        let ranks = round.left_out.iter().map(|one| one.rank).collect();
+        *self.left_out.lock().unwrap_or_else(PoisonError::into_inner) = ranks;
     }
 
     fn evaluated(&self, eval: &EvalDone) {
         if eval.split == events::Split::Validation {
-            self.0.evaluated(&Evaluated { step: eval.step, loss: eval.loss, accuracy: eval.accuracy });
+            self.ui.evaluated(&Evaluated { step: eval.step, loss: eval.loss, accuracy: eval.accuracy });
         }
     }
 
     fn note(&self, text: &str) {
-        self.0.note(text);
+        self.ui.note(text);
     }
 }
 

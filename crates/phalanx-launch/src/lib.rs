@@ -4,6 +4,7 @@
 //! [registered](runfile::Registered), and has the same command line.
 #![forbid(unsafe_code)]
 
+pub mod aggregation;
 pub mod datasets;
 pub mod engine;
 pub mod exit;

@@ -33,7 +33,7 @@ pub trait Ui: Send + Sync {
 }
 
 /// How far training is.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Progress {
     /// Optimizer steps done.
     pub step: u64,
@@ -53,6 +53,8 @@ pub struct Progress {
     pub batch: u64,
     /// What a batch policy's statistics asked for, where they were asked.
     pub target: Option<f64>,
+    /// Ranks that the rule over ranks left out of the last step.
+    pub left_out: Vec<u64>,
 }
 
 /// A score on the validation set.
@@ -125,6 +127,7 @@ mod tests {
         samples_per_second: 64.0,
         batch: 64,
         target: None,
+        left_out: Vec::new(),
     };
 
     #[test]

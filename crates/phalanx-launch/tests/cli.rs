@@ -111,6 +111,19 @@ fn the_keys_are_listed_with_values_and_defaults() {
 }
 
 #[test]
+fn the_rules_are_listed_with_settings_least_numbers_and_laws() {
+    let rules = Dir::new().run(&["config", "rules"]).done();
+    let after = |name: &str| {
+        let (_, rest) = rules.split_once(&format!("\n  {name} ")).expect(name);
+        rest.lines().take(3).map(str::trim).collect::<Vec<_>>()
+    };
+    assert_eq!(after("krum")[..2], ["n >= 2 f + 3", "neighbours = \"original\""]);
+    assert_eq!(after("bulyan")[0], "n >= 4 f + 3");
+    assert!(after("median")[1].starts_with("laws: permutation translation scale negation coordinate-scale"));
+    assert!(rules.contains("\n  ipm\n      epsilon = 0.1\n"), "{rules}");
+}
+
+#[test]
 fn a_run_file_is_shown_resolved() {
     let dir = Dir::new().with("run.toml", DIGITS);
     let shown =

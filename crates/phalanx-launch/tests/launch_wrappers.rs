@@ -4,6 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use phalanx_launch::runfile::{RawRun, Registered};
+
 fn wrapper(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../launch").join(name)
 }
@@ -30,6 +32,34 @@ fn mpirun_sh_passes_its_arguments_on() {
         .expect("bash");
     let expected = "launch --hosts hosts -n 4 --max-restarts 2 train run.toml --run-dir a b\n";
     assert_eq!(String::from_utf8_lossy(&output.stdout), expected);
+}
+
+/// Each attack that the script sets is one of a run file.
+#[test]
+fn byzantine_sh_sets_attacks_that_there_are() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let output = Command::new("sh")
+        .arg(wrapper("byzantine.sh"))
+        .arg(dir.path().join("out"))
+        .args(["--set", "train.steps=3"])
+        .env("PHALANX", "echo")
+        .env("HOSTILE", "1 7 9")
+        .output()
+        .expect("sh");
+    let text = String::from_utf8(output.stdout).expect("text");
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(lines.len(), 14, "{text}");
+    let file = fs::read_to_string(wrapper("byzantine/krum.toml")).expect("a run file");
+    for line in lines {
+        let (_, set) = line.split_once("--set ").expect("the attack");
+        let (attack, more) = set.split_once(" --set ").expect("what the caller adds");
+        assert_eq!(more, "train.steps=3");
+        let mut raw = RawRun::parse("krum.toml", &file).expect("TOML");
+        raw.set(attack).expect("a value");
+        let run = raw.resolve(&Registered::default()).unwrap_or_else(|error| panic!("{error}"));
+        let hostile = run.attack.on(10).expect("attacks");
+        assert!(hostile.iter().all(|attack| attack.ranks == [1, 7, 9]), "{line}");
+    }
 }
 
 /// What the operator's schema requires, as far as one can see without its parser.

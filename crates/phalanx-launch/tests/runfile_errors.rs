@@ -287,10 +287,27 @@ run.toml:1:8: name: got \"../digits\", need letters, digits, `-`, `_` and `.`, t
 }
 
 #[test]
-fn attacks_are_not_known_yet() {
+fn attack_by_nobody() {
     let text = format!("{DIGITS}\n[[attack]]\nkind = \"alie\"\n");
-    let error = resolve(&text, &[]).expect_err("a problem").to_string();
-    assert!(error.starts_with("run.toml:20:3: attack: unknown key"), "{error}");
+    assert_eq!(
+        resolve(&text, &[]).expect_err("a problem").to_string(),
+        "\
+run.toml:20:1: attack: alie needs the hostile ranks in a list, such as ranks = [0]
+   20 | [[attack]]
+      | ^^^^^^^^^^"
+    );
+}
+
+#[test]
+fn rule_that_the_ranks_are_too_few_for() {
+    let text = format!("{DIGITS}\n[aggregation]\nrule = \"krum\"\nhostile = 1\n");
+    assert_eq!(
+        resolve(&text, &[]).expect_err("a problem").to_string(),
+        "\
+run.toml:22:11: aggregation.hostile: 1 hostile of 2 ranks: krum needs 5 gradients over ranks, got 2
+   22 | hostile = 1
+      |           ^"
+    );
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use phalanx_launch::runfile::{
-    BatchPolicy, Key, KeyDefault, Range, RawRun, Registered, Run, RunFileError, keys,
+    AggregationRule, BatchPolicy, Key, KeyDefault, Range, RawRun, Registered, Run, RunFileError, keys,
 };
 use phalanx_nn::models::Mlp;
 use proptest::prelude::*;
@@ -13,8 +13,9 @@ type Values = BTreeMap<String, Toml>;
 
 /// Values for the keys of one kind of each section; about half of the optional ones are given.
 fn values() -> impl Strategy<Value = Values> {
-    let kinds = (0..5_usize, 0..3_usize, 0..4_usize, 0..3_usize, 0..3_usize, 0..BatchPolicy::KINDS.len());
-    kinds.prop_flat_map(|(model, data, rule, shape, stop, policy)| {
+    let kinds = (0..5_usize, 0..3_usize, 0..4_usize, 0..3_usize, 0..3_usize);
+    let kinds = (kinds, 0..BatchPolicy::KINDS.len(), 0..AggregationRule::KINDS.len());
+    kinds.prop_flat_map(|((model, data, rule, shape, stop), policy, over_ranks)| {
         let model = ["mlp", "lenet5", "cnn", "gpt", "ours"][model];
         let data = if model == "gpt" { "text" } else { ["digits", "idx", "csv"][data] };
         let data = if matches!(model, "cnn" | "lenet5") && data == "csv" { "idx" } else { data };
@@ -22,8 +23,17 @@ fn values() -> impl Strategy<Value = Values> {
         let shape = ["constant", "linear", "cosine"][shape];
         let stop = ["epochs", "samples", "steps"][stop];
         let (policy, _) = BatchPolicy::KINDS[policy];
-        let kinds =
-            [("model", model), ("data", data), ("optimizer", rule), ("schedule", shape), ("batch", policy)];
+        // policies that compare gradients need the mean
+        let over_ranks = if matches!(policy, "constant" | "stages" | "ramp") { over_ranks } else { 0 };
+        let (over_ranks, _) = AggregationRule::KINDS[over_ranks];
+        let kinds = [
+            ("model", model),
+            ("data", data),
+            ("optimizer", rule),
+            ("schedule", shape),
+            ("batch", policy),
+            ("aggregation", over_ranks),
+        ];
         let kind_of = move |section: &str| kinds.iter().find(|(of, _)| *of == section).map(|(_, kind)| *kind);
         let fields: Vec<BoxedStrategy<Option<(String, Toml)>>> = keys()
             .into_iter()
@@ -32,7 +42,7 @@ fn values() -> impl Strategy<Value = Values> {
             .map(|key| {
                 let (path, is_required) = (key.path(), is_always_given(&key) || key.name == stop);
                 let value = match (key.name, kind_of(key.section)) {
-                    ("kind" | "policy", Some(kind)) => Just(Toml::from(kind)).boxed(),
+                    ("kind" | "policy" | "rule", Some(kind)) => Just(Toml::from(kind)).boxed(),
                     _ => value(&key),
                 };
                 (any::<bool>(), value)
@@ -58,7 +68,7 @@ fn values() -> impl Strategy<Value = Values> {
 
 /// The other keys of a section are chosen for its kind.
 fn is_always_given(key: &Key) -> bool {
-    key.default == KeyDefault::Required || matches!(key.name, "kind" | "policy")
+    key.default == KeyDefault::Required || matches!(key.name, "kind" | "policy" | "rule")
 }
 
 /// A value that the key takes, by what it says that it needs.
@@ -68,7 +78,17 @@ fn value(key: &Key) -> BoxedStrategy<Toml> {
     let text = || {
         if key.path() == "name" { "[a-z0-9][a-zA-Z0-9._-]{0,20}".boxed() } else { any::<String>().boxed() }
     };
-    if need.starts_with("an integer") {
+    if key.path() == "aggregation.before" {
+        proptest::sample::subsequence(vec![Toml::from("arc"), Toml::from("nnm")], 0..=2)
+            .prop_map(Toml::Array)
+            .boxed()
+    } else if need.starts_with("tables") {
+        let zero = toml::Table::from_iter([
+            ("kind".to_owned(), Toml::from("zero")),
+            ("ranks".to_owned(), Toml::Array(vec![Toml::from(2)])),
+        ]);
+        Just(Toml::Array(vec![Toml::Table(zero)])).boxed()
+    } else if need.starts_with("an integer") {
         integer(key.range).prop_map(Toml::Integer).boxed()
     } else if need.starts_with("a number") {
         number(key.range).prop_map(Toml::Float).boxed()
@@ -135,6 +155,12 @@ fn make_fit(values: &mut Values) {
         ("schedule.warmup_samples", Toml::from(1)),
         ("batch.min", Toml::from(6)),
         ("batch.max", Toml::from(4096)),
+        ("aggregation.hostile", Toml::from(0)),
+        ("aggregation.pivot", Toml::from(1)),
+        ("aggregation.keep", Toml::from(2)),
+        ("aggregation.steps", Toml::from(5)),
+        ("aggregation.times", Toml::from(2)),
+        ("aggregation.share", Toml::from(0.5)),
     ] {
         if let Some(slot) = values.get_mut(key) {
             *slot = value;
@@ -144,6 +170,21 @@ fn make_fit(values: &mut Values) {
         // the end in samples is unknown
         values.insert("schedule.kind".to_owned(), Toml::from("constant"));
         values.remove("schedule.final_factor");
+    }
+    let compares = !matches!(
+        values.get("batch.policy").and_then(Toml::as_str),
+        None | Some("constant" | "stages" | "ramp")
+    );
+    if compares {
+        values.remove("attack");
+        values.remove("aggregation.before");
+    }
+    let is_mean = values.get("aggregation.rule") == Some(&Toml::from("mean"))
+        && values.get("aggregation.before").is_none_or(|before| *before == Toml::Array(Vec::new()));
+    if !is_mean || values.contains_key("attack") {
+        values.insert("train.reduction".to_owned(), Toml::from("fast"));
+        values.remove("batch.lr_scaling");
+        values.remove("compression.kind");
     }
     if values.get("compression.kind") != Some(&Toml::from("none")) {
         values.insert("train.reduction".to_owned(), Toml::from("fast"));

@@ -43,10 +43,11 @@ mod vectors;
 
 pub use law::{Law, Laws};
 pub use mixing::Mixing;
+pub use phalanx_grad::{Reason, Rejected};
 pub use pre::{
     Arc, Bucketing, Clip, Keep, Mixed, MultiMetrics, Nnm, PreAggregator, Reference, Whiten, WorkerMomentum,
 };
-pub use report::{Reason, Rejected, Report, Stage};
+pub use report::{Report, Stage};
 pub use robust::Robust;
 pub use round::Round;
 pub use rule::{

@@ -40,6 +40,11 @@ pub trait PreAggregator: Debug + Send {
         None
     }
 
+    /// As [`Rule::is_shardable`](crate::Rule::is_shardable).
+    fn is_shardable(&self) -> bool {
+        false
+    }
+
     /// Decides from what it measures of the round.
     ///
     /// # Errors
@@ -150,6 +155,9 @@ impl PreAggregator for Box<dyn PreAggregator> {
     }
     fn kappa(&self, kappa: f64, n: usize, f: usize) -> Option<f64> {
         (**self).kappa(kappa, n, f)
+    }
+    fn is_shardable(&self) -> bool {
+        (**self).is_shardable()
     }
     fn mix(&mut self, round: &Round<'_>) -> Result<Mixed, GradError> {
         (**self).mix(round)

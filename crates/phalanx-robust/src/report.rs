@@ -1,5 +1,6 @@
 //! What an aggregation tells besides its result: who was left out, why, and how everyone scored.
 
+use phalanx_grad::Rejected;
 use std::fmt;
 
 /// The account of one round.
@@ -22,47 +23,6 @@ pub struct Report {
     pub weights: Vec<(u64, f64)>,
 }
 
-/// A client that has no part in the result.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Rejected {
-    /// Its name.
-    pub id: u64,
-    /// Why.
-    pub reason: Reason,
-    /// What the one who left it out scored it, where it scores.
-    pub score: Option<f64>,
-}
-
-/// Why a client has no part in the result.
-#[derive(Clone, Copy, Debug, PartialEq)]
-#[non_exhaustive]
-pub enum Reason {
-    /// Its vector has another length.
-    Length {
-        /// The length.
-        got: usize,
-        /// The right one.
-        need: usize,
-    },
-    /// Its vector has numbers that are infinite or NaN.
-    NonFinite {
-        /// How many.
-        count: usize,
-    },
-    /// Its vector is longer than the limit.
-    Norm {
-        /// Its norm.
-        got: f64,
-        /// The limit.
-        limit: f64,
-    },
-    /// A filter or rule left it out.
-    LeftOut {
-        /// Which.
-        by: &'static str,
-    },
-}
-
 /// The scores that a filter or rule gave.
 #[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]
@@ -75,24 +35,6 @@ pub struct Stage {
     pub scores: Vec<f64>,
     /// What the score was made of, by name, a number for each.
     pub features: Vec<(&'static str, Vec<f64>)>,
-}
-
-impl fmt::Display for Reason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Reason::Length { got, need } => write!(f, "has {got} numbers, need {need}"),
-            Reason::NonFinite { count } => write!(f, "has {count} numbers that are not finite"),
-            Reason::Norm { got, limit } => write!(f, "has norm {got}, at most {limit}"),
-            Reason::LeftOut { by } => write!(f, "was left out by {by}"),
-        }
-    }
-}
-
-impl fmt::Display for Rejected {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "client {} {}", self.id, self.reason)?;
-        self.score.map_or(Ok(()), |score| write!(f, ", score {score:.6}"))
-    }
 }
 
 impl fmt::Display for Report {

@@ -1,12 +1,11 @@
 //! A rule with its pre-aggregators under the contract that all share.
 
-use crate::report::{Reason, Rejected, Report, Stage};
+use crate::report::{Report, Stage};
 use crate::rule::{Decision, Finish, Form};
-use crate::vectors::Vectors;
 use crate::{Laws, PreAggregator, Round, Rule, Updates};
-use phalanx_grad::{Axis, GradError, GradSet, Ranks, Reduce, Scratch, StateTensor};
+use phalanx_grad::{Axis, GradError, GradSet, Ranks, Reason, Reduce, Rejected, Scratch, StateTensor};
 use phalanx_tensor::rows::Statistic;
-use phalanx_tensor::{Backend, Cpu, Float};
+use phalanx_tensor::{Backend, Float};
 use std::cell::OnceCell;
 
 /// Makes one vector of many, of which up to `f` may be anything.
@@ -132,6 +131,12 @@ impl Robust {
             .unwrap_or(1)
     }
 
+    /// Whether each of several ranks can hold a part of the coordinates; see [`Rule::is_shardable`].
+    #[must_use]
+    pub fn is_shardable(&self) -> bool {
+        self.rule.is_shardable() && self.pre.iter().all(|pre| pre.is_shardable())
+    }
+
     /// The account of the last round that succeeded.
     #[must_use]
     pub fn report(&self) -> &Report {
@@ -167,13 +172,13 @@ impl Robust {
         let received = updates.len();
         let mut rejected = updates.reject_lengths();
         if let Some(limit) = self.max_norm {
-            rejected.extend(updates.reject(|client| too_long(client.row, limit)));
+            rejected.extend(updates.reject_longer(limit, self.threads)?);
         }
         // The numbers are looked at by whatever reads them first; only when one is not finite are the senders sought.
         // So they are when vectors are too few: without those who are known to be hostile, fewer are needed.
         let report = match self.attempt(step, &updates, received, &rejected, out_d) {
             Err(error @ (GradError::NonFinite { .. } | GradError::TooFew { .. })) => {
-                let more = updates.reject(|client| not_finite(client.row));
+                let more = updates.reject_nonfinite(self.threads)?;
                 if more.is_empty() {
                     return Err(error);
                 }
@@ -195,7 +200,7 @@ impl Robust {
         let mut updates = updates.clone();
         let lengths = updates.reject_lengths();
         // Measuring may need no number of a vector that is not finite: they are sought first.
-        let numbers = updates.reject(|client| not_finite(client.row));
+        let numbers = updates.reject_nonfinite(self.threads)?;
         let rejected: Vec<Rejected> = lengths.into_iter().chain(numbers).collect();
         let (round, _) = self.begin(step, &updates, received, &rejected)?;
         Ok(round.to_rows())
@@ -212,7 +217,8 @@ impl Robust {
         let (round, mut report) = self.begin(step, updates, received, rejected)?;
         enough(report.rule, round.n(), self.rule.min_n(round.hostile))?;
         let decision = self.rule.decide(&round)?;
-        if !decision.apply(&round, out_d) {
+        let finite = decision.apply(&round, out_d);
+        if !round.vectors.everywhere(finite)? {
             let what = "a rule over ranks";
             return Err(GradError::NonFinite { what, count: 1 });
         }
@@ -244,11 +250,7 @@ impl Robust {
             hostile,
             ids: updates.clients.iter().map(|client| client.id).collect(),
             samples: updates.clients.iter().map(|client| client.samples).collect(),
-            vectors: Vectors {
-                rows: updates.clients.iter().map(|client| client.row).collect(),
-                dim: updates.dim,
-                threads: self.threads,
-            },
+            vectors: updates.vectors(self.threads),
             reference: updates.reference,
             trusted: updates.trusted,
             mixing: None,
@@ -270,6 +272,9 @@ impl Robust {
 }
 
 /// A rule over ranks, for the loop.
+///
+/// Of a set that is spread over ranks by coordinates, each rank reduces its part, if the rule
+/// [can](Robust::is_shardable): inner products are summed over all ranks, and the parts of the result are joined.
 impl<B> Reduce<Ranks, B> for Robust
 where
     B: for<'a> Backend<Elem = f32, View<'a> = &'a [f32], ViewMut<'a> = &'a mut [f32]>,
@@ -286,6 +291,14 @@ where
         _scratch: &mut Scratch,
     ) -> Result<(), GradError> {
         let (n, d) = (set.len(), set.dim());
+        let ids: Vec<u64> = (0..n).map(|i| set.id(i)).collect();
+        let samples: Vec<u64> = (0..n).map(|i| set.samples(i)).collect();
+        if let Some(shard) = set.shard().filter(|_| self.is_shardable()) {
+            let updates = Updates::of_shard(n, d, shard).with_samples(&samples)?.with_ids(&ids)?;
+            let mut part = vec![0.0; updates.dim()];
+            self.aggregate(step, &updates, &mut part)?;
+            return shard.gather(&part, out_d);
+        }
         let mut copies: Vec<Vec<f32>> = Vec::new();
         for i in (0..n).filter(|i| set.view(*i).is_none()) {
             let mut copy = vec![0.0; d];
@@ -296,11 +309,21 @@ where
         let views =
             (0..n).map(|i| set.view(i).or_else(|| copies.next().map(Vec::as_slice)).unwrap_or_default());
         let rows: Vec<&[f32]> = views.collect();
-        let ids: Vec<u64> = (0..n).map(|i| set.id(i)).collect();
-        let samples: Vec<u64> = (0..n).map(|i| set.samples(i)).collect();
         let updates = Updates::new(d, &rows).with_samples(&samples)?.with_ids(&ids)?;
         self.aggregate(step, &updates, out_d)?;
         Ok(())
+    }
+
+    fn rejected(&self) -> &[Rejected] {
+        &self.report.rejected
+    }
+
+    fn state(&self) -> Vec<StateTensor> {
+        Robust::state(self)
+    }
+
+    fn restore(&mut self, state: &[StateTensor]) -> Result<(), GradError> {
+        Robust::restore(self, state)
     }
 }
 
@@ -402,15 +425,4 @@ fn left_out(by: &'static str, before: &[u64], round: &Round<'_>, stages: &[Stage
 fn enough(rule: &'static str, got: usize, need: usize) -> Result<(), GradError> {
     let need = need.max(1);
     if got >= need { Ok(()) } else { Err(GradError::TooFew { rule, axis: Ranks::NAME, got, need }) }
-}
-
-fn not_finite(row: &[f32]) -> Option<(Reason, Option<f64>)> {
-    let count = row.iter().filter(|x| !x.is_finite()).count();
-    (count > 0).then_some((Reason::NonFinite { count }, None))
-}
-
-fn too_long(row: &[f32], limit: f64) -> Option<(Reason, Option<f64>)> {
-    use phalanx_tensor::op::ReduceOps;
-    let got = Cpu::<f32>::new().moments(row).sum_sq.sqrt();
-    (got.is_finite() && got > limit).then_some((Reason::Norm { got, limit }, None))
 }

@@ -1,7 +1,7 @@
 //! What a rule may know of a round, measured when it is asked for.
 
 use crate::Mixing;
-use crate::vectors::{Vectors, gram_of};
+use crate::vectors::Vectors;
 use phalanx_grad::{GradError, Gram};
 use phalanx_tensor::rows;
 use std::cell::OnceCell;
@@ -14,7 +14,8 @@ use std::cell::OnceCell;
 ///
 /// # Numerics
 /// Everything is in `f64`, where products of `f32` are exact. A squared distance is a difference of products:
-/// its relative error is some 1e-15 times `|x|^2 / |x - y|^2`. The bits do not depend on the number of threads.
+/// its relative error is some 1e-15 times `|x|^2 / |x - y|^2`. The bits depend neither on the number of threads nor on
+/// that of the ranks over which coordinates are spread.
 #[derive(Debug)]
 pub struct Round<'a> {
     pub(crate) step: u64,
@@ -97,10 +98,8 @@ impl<'a> Round<'a> {
         if let Some(gram) = self.raw_gram.get() {
             return Ok(gram);
         }
-        let n = self.vectors.rows.len();
-        let products_nn = self.vectors.gram()?;
-        let gram = Gram::from_fn(n, |i, j| products_nn[i * n + j]);
-        finite((0..n).map(|i| gram.norm_sq(i)))?;
+        let gram = self.vectors.gram()?;
+        finite((0..gram.n()).map(|i| gram.norm_sq(i)))?;
         Ok(self.raw_gram.get_or_init(|| gram))
     }
 
@@ -116,7 +115,7 @@ impl<'a> Round<'a> {
             let gram = self.gram()?;
             (0..gram.n()).map(|i| gram.norm_sq(i).max(0.0)).collect()
         } else {
-            self.vectors.norms_sq()
+            self.vectors.norms_sq()?
         };
         finite(norms_sq.iter().copied())?;
         Ok(self.norms_sq.get_or_init(|| norms_sq))
@@ -128,10 +127,10 @@ impl<'a> Round<'a> {
     /// As [`gram`](Self::gram), and [`GradError::Length`] for an anchor of another length.
     pub fn products_with(&self, anchor: &[f32]) -> Result<(Vec<f64>, f64), GradError> {
         crate::updates::check_length("a vector beside the updates", anchor.len(), self.dim())?;
-        let raw = self.vectors.products(anchor);
+        let raw = self.vectors.products(anchor)?;
         finite(raw.iter().copied())?;
         let products = self.mixing.as_ref().map_or_else(|| raw.clone(), |mixing| mixing.products(&raw));
-        let own = Vectors { rows: vec![anchor], ..self.vectors.clone() }.norms_sq();
+        let own = Vectors { rows: vec![anchor], ..self.vectors.clone() }.norms_sq()?;
         Ok((products, own[0]))
     }
 
@@ -157,7 +156,7 @@ impl<'a> Round<'a> {
         let sums = self.vectors.sums_mixed(self.mixing.as_ref(), |rows, sums| {
             let zeros = vec![0.0; rows.first().map_or(0, |row| row.len())];
             rows.iter().zip(sums).for_each(|(row, sum)| *sum += rows::absolute_distances(row, &zeros));
-        });
+        })?;
         finite(sums.iter().copied())?;
         Ok(sums)
     }
@@ -175,7 +174,7 @@ impl<'a> Round<'a> {
                     sums[j] += distance;
                 }
             }
-        });
+        })?;
         finite(sums.iter().copied())?;
         Ok(sums)
     }
@@ -200,11 +199,10 @@ impl<'a> Round<'a> {
     /// # Errors
     /// As [`gram`](Self::gram).
     pub(crate) fn gram_of(&self, rows: &[&[f32]]) -> Result<Gram, GradError> {
-        let n = rows.len();
         let dim = rows.first().map_or(0, |row| row.len());
-        let products_nn = gram_of(rows, dim, self.vectors.threads)?;
-        let gram = Gram::from_fn(n, |i, j| products_nn[i * n + j]);
-        finite((0..n).map(|i| gram.norm_sq(i)))?;
+        let vectors = Vectors { rows: rows.to_vec(), dim, threads: self.vectors.threads, shard: None };
+        let gram = vectors.gram()?;
+        finite((0..gram.n()).map(|i| gram.norm_sq(i)))?;
         Ok(gram)
     }
 

@@ -80,6 +80,12 @@ pub trait Rule: Debug + Send {
         None
     }
 
+    /// Whether it can decide where each of several ranks holds a part of the coordinates: from sums over coordinates
+    /// alone, with no vector of its own and no coordinate by its index. Otherwise every rank is given whole vectors.
+    fn is_shardable(&self) -> bool {
+        false
+    }
+
     /// Decides from what it measures of the round.
     ///
     /// Nothing that lasts may change here: the round may still fail.
@@ -195,6 +201,10 @@ impl<R: WeightRule<Ranks>> Rule for Weighted<R> {
         Laws::none().and(crate::Law::Rotation)
     }
 
+    fn is_shardable(&self) -> bool {
+        true
+    }
+
     fn decide(&mut self, round: &Round<'_>) -> Result<Decision, GradError> {
         let mut weights_n = vec![0.0; round.n()];
         self.0.weights(round.step(), round.gram()?, &mut weights_n)?;
@@ -221,6 +231,9 @@ impl Rule for Box<dyn Rule> {
     }
     fn kappa(&self, n: usize, f: usize) -> Option<f64> {
         (**self).kappa(n, f)
+    }
+    fn is_shardable(&self) -> bool {
+        (**self).is_shardable()
     }
     fn decide(&mut self, round: &Round<'_>) -> Result<Decision, GradError> {
         (**self).decide(round)

@@ -1,7 +1,7 @@
 //! The vectors of a round as they came in, from anyone: nothing about them is taken for granted.
 
-use crate::report::{Reason, Rejected};
-use phalanx_grad::GradError;
+use crate::vectors::Vectors;
+use phalanx_grad::{Blocks, GradError, Reason, Rejected, Shard};
 
 /// `n` vectors that should have length `d`, and what is known beside them.
 ///
@@ -23,6 +23,8 @@ pub struct Updates<'a> {
     pub(crate) clients: Vec<Client<'a>>,
     pub(crate) reference: Option<&'a [f32]>,
     pub(crate) trusted: Option<&'a [f32]>,
+    /// The length of whole vectors and where their other numbers are, unless all are here.
+    pub(crate) shard: Option<(usize, &'a dyn Shard)>,
 }
 
 /// A vector with its sender.
@@ -38,7 +40,14 @@ impl<'a> Updates<'a> {
     #[must_use]
     pub fn new(dim: usize, rows: &[&'a [f32]]) -> Self {
         let clients = (0..).zip(rows).map(|(id, row)| Client { id, samples: 1, row }).collect();
-        Updates { dim, clients, reference: None, trusted: None }
+        Updates { dim, clients, reference: None, trusted: None, shard: None }
+    }
+
+    /// What one rank holds of `n` vectors of `dim` numbers.
+    pub(crate) fn of_shard(n: usize, dim: usize, shard: &'a dyn Shard) -> Self {
+        let rows: Vec<&[f32]> = (0..n).map(|i| shard.part(i)).collect();
+        let here = Blocks::new(dim).coordinates(shard.blocks()).len();
+        Updates { shard: Some((dim, shard)), ..Updates::new(here, &rows) }
     }
 
     /// The same vectors under the names of their senders, in the order in which the vectors were given.
@@ -108,6 +117,13 @@ impl<'a> Updates<'a> {
         self.dim
     }
 
+    /// The vectors, all of one length.
+    pub(crate) fn vectors(&self, threads: usize) -> Vectors<'a> {
+        let rows = self.clients.iter().map(|client| client.row).collect();
+        let (dim, shard) = self.shard.map_or((self.dim, None), |(dim, shard)| (dim, Some(shard)));
+        Vectors { rows, dim, threads, shard }
+    }
+
     /// Takes out the vectors of another length.
     pub(crate) fn reject_lengths(&mut self) -> Vec<Rejected> {
         let need = self.dim;
@@ -117,8 +133,26 @@ impl<'a> Updates<'a> {
         })
     }
 
+    /// Takes out those with numbers that are not finite.
+    pub(crate) fn reject_nonfinite(&mut self, threads: usize) -> Result<Vec<Rejected>, GradError> {
+        let mut counts = self.vectors(threads).nonfinite()?.into_iter();
+        Ok(self.reject(|_| {
+            let count = counts.next().unwrap_or_default();
+            (count > 0).then_some((Reason::NonFinite { count }, None))
+        }))
+    }
+
+    /// Takes out those that are longer than `limit`.
+    pub(crate) fn reject_longer(&mut self, limit: f64, threads: usize) -> Result<Vec<Rejected>, GradError> {
+        let mut norms_sq = self.vectors(threads).norms_sq()?.into_iter();
+        Ok(self.reject(|_| {
+            let got = norms_sq.next().unwrap_or_default().sqrt();
+            (got.is_finite() && got > limit).then_some((Reason::Norm { got, limit }, None))
+        }))
+    }
+
     /// Takes out those for which there is a reason.
-    pub(crate) fn reject(
+    fn reject(
         &mut self,
         mut reason: impl FnMut(&Client<'_>) -> Option<(Reason, Option<f64>)>,
     ) -> Vec<Rejected> {

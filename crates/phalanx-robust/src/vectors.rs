@@ -1,19 +1,14 @@
-//! What rules measure of `n` vectors in memory, on several threads, to bits that do not depend on how many.
+//! What rules measure of `n` vectors, on several threads and ranks, to bits that do not depend on how many.
 
 use crate::mixing::Mixing;
-use phalanx_grad::GradError;
+use phalanx_comm::{NodeId, ShardTree};
+use phalanx_grad::{Blocks, GradError, Gram, Shard};
+use phalanx_tensor::Cpu;
 use phalanx_tensor::op::ReduceOps;
 use phalanx_tensor::rows::{self, Columns, Products, Statistic};
-use phalanx_tensor::{Cpu, TensorError};
 use std::ops::Range;
 use std::panic::resume_unwind;
 use std::thread;
-
-/// Columns whose sums are kept apart, at least; sums over all are added in the order of these segments.
-const SEGMENT: usize = 8192;
-
-/// Segments at most, so that their `n x n` products stay a small part of the input.
-const SEGMENTS: usize = 32;
 
 /// Columns that are mixed at once.
 const BLOCK: usize = 1024;
@@ -21,42 +16,63 @@ const BLOCK: usize = 1024;
 /// Numbers for which starting a thread pays.
 const WORTH_A_THREAD: usize = 1 << 16;
 
-/// Vectors of one length, all to be read from memory.
+/// Vectors of one length, or what this rank holds of them.
 #[derive(Clone, Debug)]
 pub(crate) struct Vectors<'a> {
+    /// The numbers that are here.
     pub(crate) rows: Vec<&'a [f32]>,
+    /// Numbers of a whole vector.
     pub(crate) dim: usize,
     pub(crate) threads: usize,
+    /// Where the other numbers are, unless all are here.
+    pub(crate) shard: Option<&'a dyn Shard>,
 }
 
 impl Vectors<'_> {
     /// All inner products, `n x n`.
-    pub(crate) fn gram(&self) -> Result<Vec<f64>, GradError> {
-        gram_of(&self.rows, self.dim, self.threads)
+    pub(crate) fn gram(&self) -> Result<Gram, GradError> {
+        let n = self.rows.len();
+        let at = |i: usize, j: usize| i * (i + 1) / 2 + j;
+        let start = || Ok((Products::new(n)?, vec![0.0; n * n]));
+        let triangle = self.totals(at(n, 0), start, |(products, gram_nn), columns, sums| {
+            let part: Vec<&[f32]> = self.rows.iter().map(|row| &row[columns.clone()]).collect();
+            products.add(&part);
+            products.take(gram_nn);
+            for i in 0..n {
+                sums[at(i, 0)..=at(i, i)].copy_from_slice(&gram_nn[i * n..=i * n + i]);
+            }
+        })?;
+        Ok(Gram::from_fn(n, |i, j| triangle[at(i.max(j), i.min(j))]))
     }
 
     /// The squared length of each.
-    pub(crate) fn norms_sq(&self) -> Vec<f64> {
+    pub(crate) fn norms_sq(&self) -> Result<Vec<f64>, GradError> {
         self.sums(|row, columns| Cpu::<f32>::new().moments(&row[columns]).sum_sq)
     }
 
-    /// The inner product of each with `anchor`.
-    pub(crate) fn products(&self, anchor: &[f32]) -> Vec<f64> {
+    /// The inner product of each with `anchor`, of which this is the part here.
+    pub(crate) fn products(&self, anchor: &[f32]) -> Result<Vec<f64>, GradError> {
         self.sums(|row, columns| Cpu::<f32>::new().dot(&row[columns.clone()], &anchor[columns]))
     }
 
-    /// A sum over columns for each vector, in the order of segments.
-    fn sums(&self, part: impl Fn(&[f32], Range<usize>) -> f64 + Sync) -> Vec<f64> {
-        let segments = segments(self.dim);
-        let parts = self.per_thread(segments.len(), |mine| {
-            let of_segment = |s: usize| self.rows.iter().map(|row| part(row, segments[s].clone())).collect();
-            mine.map(of_segment).collect::<Vec<Vec<f64>>>()
-        });
-        let mut sums = vec![0.0; self.rows.len()];
-        for segment in parts.into_iter().flatten() {
-            sums.iter_mut().zip(segment).for_each(|(sum, part)| *sum += part);
-        }
-        sums
+    /// How many numbers of each are infinite or NaN.
+    #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "sums of counts are counts")]
+    pub(crate) fn nonfinite(&self) -> Result<Vec<usize>, GradError> {
+        let counts =
+            self.sums(|row, columns| row[columns].iter().filter(|x| !x.is_finite()).count() as f64)?;
+        Ok(counts.into_iter().map(|count| count as usize).collect())
+    }
+
+    /// A sum over columns for each vector.
+    fn sums(&self, part: impl Fn(&[f32], Range<usize>) -> f64 + Sync) -> Result<Vec<f64>, GradError> {
+        self.totals(
+            self.rows.len(),
+            || Ok(()),
+            |(), columns, sums| {
+                sums.iter_mut().zip(&self.rows).for_each(|(sum, row)| *sum = part(row, columns.clone()));
+            },
+        )
     }
 
     /// For each vector after mixing, sums over columns that need the mixed vectors themselves: `part` gets all of
@@ -65,25 +81,58 @@ impl Vectors<'_> {
         &self,
         mixing: Option<&Mixing>,
         part: impl Fn(&[&[f32]], &mut [f64]) + Sync,
-    ) -> Vec<f64> {
+    ) -> Result<Vec<f64>, GradError> {
         let n = mixing.map_or(self.rows.len(), Mixing::len);
-        let segments = segments(self.dim);
-        let parts = self.per_thread(segments.len(), |mine| {
-            let mut mixer = Mixer::new(self, mixing);
-            mine.map(|s| {
-                let mut sums = vec![0.0; n];
-                for at in segments[s].clone().step_by(BLOCK) {
-                    mixer.read(at..segments[s].end.min(at + BLOCK), |rows| part(rows, &mut sums));
+        self.totals(
+            n,
+            || Ok(Mixer::new(self, mixing)),
+            |mixer, columns, sums| {
+                for at in columns.clone().step_by(BLOCK) {
+                    mixer.read(at..columns.end.min(at + BLOCK), |rows| part(rows, sums));
                 }
+            },
+        )
+    }
+
+    /// Sums over all columns, here and on other ranks, in the order of the tree of blocks: `leaf` adds those over the
+    /// columns of a block, counted from the first one here, to zeros.
+    fn totals<S>(
+        &self,
+        width: usize,
+        start: impl Fn() -> Result<S, GradError> + Sync,
+        leaf: impl Fn(&mut S, Range<usize>, &mut [f64]) + Sync,
+    ) -> Result<Vec<f64>, GradError> {
+        let blocks = Blocks::new(self.dim);
+        let tree = blocks.tree();
+        let here = self.shard.map_or(0..tree.shards(), Shard::blocks);
+        let first = blocks.coordinates(here.clone()).start;
+        let jobs = cut(here.len(), self.useful_threads(), 1);
+        let parts = on_threads(jobs, |mine: Range<usize>| {
+            let mut state = start()?;
+            Ok::<_, GradError>(blocks.fold(here.start + mine.start..here.start + mine.end, |columns| {
+                let mut sums = vec![0.0; width];
+                leaf(&mut state, columns.start - first..columns.end - first, &mut sums);
                 sums
-            })
-            .collect::<Vec<_>>()
+            }))
         });
-        let mut sums = vec![0.0; n];
-        for segment in parts.into_iter().flatten() {
-            sums.iter_mut().zip(segment).for_each(|(sum, part)| *sum += part);
+        let mut nodes = Vec::new();
+        for part in parts {
+            nodes.extend(part?);
         }
-        sums
+        let sums = joined(tree, nodes);
+        match self.shard {
+            Some(shard) => Ok(shard.sum(&sums, width)?.into_inner()),
+            None => Ok(sums),
+        }
+    }
+
+    /// Whether something holds on every rank.
+    pub(crate) fn everywhere(&self, holds: bool) -> Result<bool, GradError> {
+        let Some(shard) = self.shard else { return Ok(holds) };
+        // a rank without coordinates has nothing that could fail
+        let mut failures = vec![0.0; Blocks::new(self.dim).tree().cover(shard.blocks()).count()];
+        failures.iter_mut().take(1).for_each(|first| *first = f64::from(u8::from(!holds)));
+        Ok(shard.sum(&failures, 1)?[0] == 0.0)
     }
 
     /// `out = sum_i w_i x_i + sum_k v_k y_k`, and whether all of it is finite.
@@ -131,7 +180,7 @@ impl Vectors<'_> {
     /// Writes the mixed vectors.
     pub(crate) fn mix(&self, mixing: &Mixing, out: &mut [Vec<f32>]) {
         let m = out.len();
-        let cuts = self.cuts(self.dim);
+        let cuts = self.cuts(self.here());
         let mut rest: Vec<&mut [f32]> = out.iter_mut().map(Vec::as_mut_slice).collect();
         let mut jobs = Vec::new();
         for cut in &cuts {
@@ -145,11 +194,6 @@ impl Vectors<'_> {
             debug_assert_eq!(mine.len(), m);
             rows::mix(&part, mixing.weights(), &mut mine);
         });
-    }
-
-    /// Cuts `0..count` into a range a thread, at multiples of 1.
-    fn per_thread<R: Send>(&self, count: usize, work: impl Fn(Range<usize>) -> R + Sync) -> Vec<R> {
-        on_threads(cut(count, self.useful_threads(), 1), work)
     }
 
     /// Cuts the output and lets each thread write its chunk of columns.
@@ -173,32 +217,26 @@ impl Vectors<'_> {
     }
 
     fn useful_threads(&self) -> usize {
-        self.threads.min(self.rows.len() * self.dim / WORTH_A_THREAD).max(1)
+        self.threads.min(self.rows.len() * self.here() / WORTH_A_THREAD).max(1)
+    }
+
+    /// Numbers of a vector that are here.
+    fn here(&self) -> usize {
+        self.rows.first().map_or(0, |row| row.len())
     }
 }
 
-/// All inner products of rows of one length.
-pub(crate) fn gram_of(all: &[&[f32]], dim: usize, threads: usize) -> Result<Vec<f64>, GradError> {
-    let n = all.len();
-    let segments = segments(dim);
-    let threads = threads.min(n * dim / WORTH_A_THREAD).max(1);
-    let parts = on_threads(cut(segments.len(), threads, 1), |mine: Range<usize>| {
-        let mut products = Products::new(n)?;
-        let mut grams = vec![0.0; mine.len() * n * n];
-        for (gram_nn, columns) in grams.chunks_exact_mut((n * n).max(1)).zip(&segments[mine]) {
-            let part: Vec<&[f32]> = all.iter().map(|row| &row[columns.clone()]).collect();
-            products.add(&part);
-            products.take(gram_nn);
-        }
-        Ok::<_, TensorError>(grams)
-    });
-    let mut sum_nn = vec![0.0; n * n];
-    for grams in parts {
-        for gram_nn in grams?.chunks_exact((n * n).max(1)) {
-            sum_nn.iter_mut().zip(gram_nn).for_each(|(sum, part)| *sum += part);
-        }
+/// The sums of consecutive nodes, added up as far as the tree has nodes for them, one after the other.
+fn joined(tree: ShardTree, mut nodes: Vec<(NodeId, Vec<f64>)>) -> Vec<f64> {
+    let mut merges = Vec::new();
+    tree.merges(nodes.iter().map(|(node, _)| *node), &mut merges);
+    let mut is_left = vec![true; nodes.len()];
+    for (left, right) in merges {
+        let (head, tail) = nodes.split_at_mut(right);
+        head[left].1.iter_mut().zip(&tail[0].1).for_each(|(sum, x)| *sum += x);
+        is_left[right] = false;
     }
-    Ok(sum_nn)
+    nodes.into_iter().zip(is_left).filter(|(_, is_left)| *is_left).flat_map(|((_, sums), _)| sums).collect()
 }
 
 fn choose<'r>(rows: &[&'r [f32]], chosen: &[usize]) -> Vec<&'r [f32]> {
@@ -226,11 +264,6 @@ impl<'a, 'v> Mixer<'a, 'v> {
         let mixed: Vec<&[f32]> = mixed.into_iter().map(|row| &*row).collect();
         then(&mixed);
     }
-}
-
-/// Cuts columns by their number alone, so that sums do not depend on the threads.
-fn segments(dim: usize) -> Vec<Range<usize>> {
-    cut(dim, (dim / SEGMENT).clamp(1, SEGMENTS), 512)
 }
 
 /// `count` ranges of `0..len` at multiples of `grain`, the last ones empty when there is too little.
@@ -271,7 +304,7 @@ mod tests {
         let rows: Vec<&[f32]> = rows.iter().map(Vec::as_slice).collect();
         let mixing = Mixing::new(3, 5, (0..15).map(|i| f64::from(i % 4) / 7.0).collect());
         let on = |threads| {
-            let vectors = Vectors { rows: rows.clone(), dim, threads };
+            let vectors = Vectors { rows: rows.clone(), dim, threads, shard: None };
             let mut sum = vec![0.0; dim];
             assert!(vectors.weighted_sum(&[0.3, 0.2, 0.1, 0.0, 0.7], &[(0.5, rows[1])], &mut sum));
             let mut median = vec![0.0; dim];
@@ -285,7 +318,8 @@ mod tests {
                     .zip(sums)
                     .for_each(|(row, sum)| *sum += f64::from(row.iter().map(|x| x.abs()).sum::<f32>()));
             });
-            let products = (vectors.gram().unwrap(), vectors.norms_sq(), vectors.products(rows[3]), l1);
+            let (norms, products) = (vectors.norms_sq().unwrap(), vectors.products(rows[3]).unwrap());
+            let products = (vectors.gram().unwrap(), norms, products, l1.unwrap());
             (products, sum, median, of_mixed, mixed)
         };
         let one = on(1);
@@ -295,7 +329,8 @@ mod tests {
         // three passes over the same numbers, in three orders
         for i in 0..5 {
             assert!(
-                (gram[i * 6] / norms[i] - 1.0).abs() < 1e-12 && (gram[i * 5 + 3] - products[i]).abs() < 1e-8
+                (gram.norm_sq(i) / norms[i] - 1.0).abs() < 1e-12
+                    && (gram.get(i, 3) - products[i]).abs() < 1e-8
             );
         }
         for k in [0, 1023, 1024, dim - 1] {

@@ -31,6 +31,39 @@ pub enum TrainError {
         /// The parameter whose gradient it is; none when it is the loss.
         parameter: Option<String>,
     },
+    /// A batch that leaves a rank without a gradient, which a rule other than the mean would take for one of zeros.
+    #[error(
+        "the batch of step {step} has {samples} samples for {ranks} ranks, and the rule over ranks needs a gradient of \
+         each: need train.drop_last, or another train.batch"
+    )]
+    RanksWithoutSamples {
+        /// The step, counted from 1.
+        step: u64,
+        /// Samples of its batch.
+        samples: usize,
+        /// How many ranks there are.
+        ranks: usize,
+    },
+    /// A rule over ranks in a mode that has no gradients of ranks.
+    #[error(
+        "rule {rule} compares the gradients of ranks, and the reproducible mode adds up virtual shards: need \
+         train.reduction = \"fast\""
+    )]
+    RuleOverShards {
+        /// The rule.
+        rule: &'static str,
+    },
+    /// A batch policy that takes the gradient for the mean, which the rule over ranks does not make.
+    #[error(
+        "batch policy {policy} compares the gradients of ranks with their mean, and rule {rule} makes another: need \
+             aggregation.rule = \"mean\""
+    )]
+    PolicyNeedsMean {
+        /// The policy.
+        policy: &'static str,
+        /// The rule.
+        rule: &'static str,
+    },
     /// A checkpoint that does not belong to this run.
     #[error("the checkpoint does not fit this run: {what} is {got}, the run has {need}")]
     Resume {

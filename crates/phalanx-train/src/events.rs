@@ -1,9 +1,10 @@
 //! What happened in a run, one JSON object a line in `events.jsonl`: the source of reports and dashboards.
 //!
 //! A line is an [`Event`] with its kind under `"event"`. Floats that are not finite are the strings
-//! `"NaN"`, `"Infinity"` and `"-Infinity"`. Within a step the order is: `step`, `eval`, `policy`,
-//! `checkpoint`; so all that precedes a checkpoint's line is in the checkpoint, and a resumed run, which
+//! `"NaN"`, `"Infinity"` and `"-Infinity"`. Within a step the order is: `step`, `aggregated`, `eval`,
+//! `policy`, `checkpoint`; so all that precedes a checkpoint's line is in the checkpoint, and a resumed run, which
 //! [drops what follows](EventWriter::resume), shows each step once.
+use phalanx_grad::{Reason, Rejected};
 use serde::{Deserialize, Serialize};
 
 pub use self::reader::{EventLog, read};
@@ -22,6 +23,8 @@ pub enum Event {
     RunStarted(RunStarted),
     /// An update of the parameters was made or skipped.
     Step(StepDone),
+    /// A rule over ranks left some of them out of a step.
+    Aggregated(Aggregated),
     /// The model was evaluated.
     Eval(EvalDone),
     /// A checkpoint was written.
@@ -172,6 +175,50 @@ pub struct ChunkStatistics {
     pub coordinate_ratio: Option<f64>,
 }
 
+/// A rule over ranks left some of them out of a step.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Aggregated {
+    /// Which step.
+    pub step: u64,
+    /// Name of the rule.
+    pub rule: String,
+    /// The ranks that have no part in the result.
+    pub left_out: Vec<RankLeftOut>,
+}
+
+/// A rank whose gradient has no part in a step.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RankLeftOut {
+    /// The rank.
+    pub rank: u64,
+    /// Why: `left_out` by a rule or filter, `not_finite`, `norm` or `length`.
+    pub reason: String,
+    /// The reason in words.
+    pub detail: String,
+    /// What the one who left it out scored it, where it scores.
+    #[serde(with = "json_number::option", skip_serializing_if = "Option::is_none")]
+    pub score: Option<f64>,
+}
+
+impl From<&Rejected> for RankLeftOut {
+    fn from(rejected: &Rejected) -> Self {
+        let reason = match rejected.reason {
+            Reason::Length { .. } => "length",
+            Reason::NonFinite { .. } => "not_finite",
+            Reason::Norm { .. } => "norm",
+            _ => "left_out",
+        };
+        RankLeftOut {
+            rank: rejected.id,
+            reason: reason.to_owned(),
+            detail: rejected.reason.to_string(),
+            score: rejected.score,
+        }
+    }
+}
+
 /// The data set that an evaluation read.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -283,6 +330,7 @@ impl Event {
         match self {
             Self::RunStarted(event) => Some(event.step),
             Self::Step(event) => Some(event.step),
+            Self::Aggregated(event) => Some(event.step),
             Self::Eval(event) => Some(event.step),
             Self::Checkpoint(event) => Some(event.step),
             Self::Policy(event) => Some(event.step),

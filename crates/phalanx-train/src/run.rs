@@ -6,8 +6,8 @@ use crate::config::{Limit, Reduction, TrainConfig};
 use crate::error::TrainError;
 use crate::evaluate::{Score, evaluate_telling};
 use crate::events::{
-    CheckpointSaved, ChunkStatistics, EvalDone, Event, EventWriter, GradientTraffic, PolicyDecided,
-    RunFinished, RunStarted, Split, StepDone, WarningRaised,
+    Aggregated, CheckpointSaved, ChunkStatistics, EvalDone, Event, EventWriter, GradientTraffic,
+    PolicyDecided, RankLeftOut, RunFinished, RunStarted, Split, StepDone, WarningRaised,
 };
 use crate::host::HostBackend;
 use crate::methods::MakeMethods;
@@ -24,7 +24,7 @@ use crate::worker::{Batch, Done, Worker, can_measure};
 use phalanx_comm::control::{self, Board};
 use phalanx_comm::{Communicator, CommunicatorExt, Rank, verify_plan};
 use phalanx_data::{Sampler, Splits};
-use phalanx_grad::{BatchDecision, BatchPolicy, Chunks, ScalarBlock};
+use phalanx_grad::{BatchDecision, BatchPolicy, Chunks, Ranks, Reduce, ScalarBlock};
 use phalanx_nn::{Net, Task};
 use sha2::{Digest, Sha256};
 use std::fmt;
@@ -40,6 +40,10 @@ pub trait Watch: Send + Sync {
     /// A step is done, of `total` samples as far as they are known.
     fn step(&self, done: &StepDone, total: u64, accuracy: Option<f64>) {
         let _ = (done, total, accuracy);
+    }
+    /// The rule over ranks left some of them out of the step that is told next.
+    fn aggregated(&self, round: &Aggregated) {
+        let _ = round;
     }
     /// The model was scored.
     fn evaluated(&self, eval: &EvalDone) {
@@ -160,6 +164,8 @@ struct Run<'a, B: HostBackend> {
     last_loss: Option<f64>,
     last_saved: Option<u64>,
     last_eval: Option<(u64, Score)>,
+    /// Steps that each rank was left out of.
+    steps_left_out: Vec<u64>,
     best: Option<(u64, f64)>,
     stopped: bool,
 }
@@ -175,6 +181,7 @@ impl<'a, B: HostBackend> Run<'a, B> {
         verify_plan(&**comm, hash, &plan)?;
         let root = comm.rank() == Rank(0);
         check_policy(&*methods.policy, &job.config, &job.plan, comm.size().get())?;
+        check_rule(&*methods.over_ranks, &*methods.policy, &job.config)?;
         let clock = Clock::start();
         let spans = if job.files.as_ref().is_some_and(|f| f.trace) { TRACE_SPANS } else { 0 };
         let mut worker = Worker::new(
@@ -217,6 +224,7 @@ impl<'a, B: HostBackend> Run<'a, B> {
             last_loss: None,
             last_saved: None,
             last_eval: None,
+            steps_left_out: Vec::new(),
             best,
             stopped: false,
         };
@@ -314,6 +322,8 @@ impl<'a, B: HostBackend> Run<'a, B> {
             self.step_seconds.push(took.as_secs_f32());
         }
         let step = self.place.step;
+        // a skipped step has no result that anyone could be left out of
+        let round = if done.skipped { None } else { self.left_out(step) };
         if self.open.is_some() || (self.comm.rank() == Rank(0) && step.is_multiple_of(config.log_every)) {
             let event = StepDone {
                 step,
@@ -334,9 +344,15 @@ impl<'a, B: HostBackend> Run<'a, B> {
             };
             if step.is_multiple_of(config.log_every) {
                 let accuracy = self.last_eval.map(|(_, score)| score.accuracy);
+                if let Some(round) = &round {
+                    self.job.watch.aggregated(round);
+                }
                 self.job.watch.step(&event, self.total(), accuracy);
             }
             self.write(&Event::Step(event))?;
+        }
+        if let Some(round) = round {
+            self.write(&Event::Aggregated(round))?;
         }
         if done.skipped {
             let message = format!(
@@ -360,6 +376,23 @@ impl<'a, B: HostBackend> Run<'a, B> {
             self.save()?;
         }
         Ok(())
+    }
+
+    /// Whom the rule over ranks left out of the step, if anyone.
+    fn left_out(&mut self, step: u64) -> Option<Aggregated> {
+        let rule = &self.worker.methods.over_ranks;
+        let left_out = rule.rejected();
+        if rule.is_mean() || left_out.is_empty() {
+            return None;
+        }
+        self.steps_left_out.resize(self.comm.size().get(), 0);
+        for rejected in left_out {
+            let of_rank =
+                usize::try_from(rejected.id).ok().and_then(|rank| self.steps_left_out.get_mut(rank));
+            of_rank.into_iter().for_each(|steps| *steps += 1);
+        }
+        let left_out = left_out.iter().map(RankLeftOut::from).collect();
+        Some(Aggregated { step, rule: rule.name().to_owned(), left_out })
     }
 
     /// Takes the next batch to what was decided, in parts that all ranks can share evenly.
@@ -458,6 +491,7 @@ impl<'a, B: HostBackend> Run<'a, B> {
         let worker = &self.worker;
         let flat = worker.graph.params_to_vec();
         let mut state = worker.methods.over_time.state(worker.graph.backend());
+        state.extend(state::of_rule(&*worker.methods.over_ranks));
         state.extend(compression);
         let policy = worker.methods.policy.state();
         let mut counters: std::collections::BTreeMap<String, u64> =
@@ -571,6 +605,7 @@ impl<'a, B: HostBackend> Run<'a, B> {
             exposed_comm_share: self.exposed.as_secs_f64() / seconds.max(1e-9),
             traffic: self.traffic,
             skipped_steps: self.place.skipped,
+            steps_left_out: self.steps_left_out.clone(),
             parameters_without_gradient: if self.trained > 0 {
                 self.worker.without_gradient()
             } else {
@@ -728,6 +763,28 @@ pub fn check_policy(
     if bounds.max_batch < config.batch {
         let need = format!("at least train.batch = {}", config.batch);
         return Err(TrainError::Setting { field: "batch.max", got: bounds.max_batch, need });
+    }
+    Ok(())
+}
+
+/// Checks that a run has the gradients that a rule over ranks compares, and that its result is what the policy takes it for.
+///
+/// # Errors
+/// [`TrainError::RuleOverShards`] and [`TrainError::PolicyNeedsMean`], for rules other than the mean.
+pub fn check_rule<B: HostBackend>(
+    rule: &dyn Reduce<Ranks, B>,
+    policy: &dyn BatchPolicy,
+    config: &TrainConfig,
+) -> Result<(), TrainError> {
+    if rule.is_mean() {
+        return Ok(());
+    }
+    if matches!(config.reduction, Reduction::Reproducible { .. }) {
+        return Err(TrainError::RuleOverShards { rule: rule.name() });
+    }
+    let needs = policy.bounds().needs;
+    if needs.chunks != Chunks::None || needs.coordinates.is_some() {
+        return Err(TrainError::PolicyNeedsMean { policy: policy.name(), rule: rule.name() });
     }
     Ok(())
 }

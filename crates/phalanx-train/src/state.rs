@@ -6,7 +6,7 @@ use crate::error::TrainError;
 use crate::host::HostBackend;
 use crate::tensor_file::{NamedTensor, Values};
 use crate::worker::Worker;
-use phalanx_grad::{PolicyState, StateData, StateTensor};
+use phalanx_grad::{PolicyState, Ranks, Reduce, StateData, StateTensor};
 use phalanx_nn::Params;
 
 /// How far a run is: what every rank holds besides model and methods.
@@ -112,6 +112,15 @@ pub(crate) fn optimizer_tensors(state: &[StateTensor]) -> Result<Vec<NamedTensor
     Ok(tensors)
 }
 
+/// What goes before the names of the state of the rule over ranks, which stands beside the optimizer's.
+const OF_RULE: &str = "over-ranks.";
+
+/// The state of the rule over ranks, under names of its own.
+pub(crate) fn of_rule<B: HostBackend>(rule: &dyn Reduce<Ranks, B>) -> Vec<StateTensor> {
+    let named = |tensor: StateTensor| StateTensor { name: format!("{OF_RULE}{}", tensor.name), ..tensor };
+    rule.state().into_iter().map(named).collect()
+}
+
 /// Puts a checkpoint into a rank.
 pub(crate) fn restore<B: HostBackend>(
     worker: &mut Worker<'_, B>,
@@ -137,7 +146,11 @@ pub(crate) fn restore<B: HostBackend>(
         compression::restore(compressor, rank, size, &compression)?;
     }
     let backend = worker.graph.backend().clone();
-    worker.methods.over_time.restore(&backend, &optimizer)?;
+    let (mut of_rule, of_optimizer): (Vec<_>, Vec<_>) =
+        optimizer.into_iter().partition(|tensor| tensor.name.starts_with(OF_RULE));
+    of_rule.iter_mut().for_each(|tensor| tensor.name.drain(..OF_RULE.len()).for_each(drop));
+    worker.methods.over_time.restore(&backend, &of_optimizer)?;
+    worker.methods.over_ranks.restore(&of_rule)?;
     let version = held.meta.counters.get("policy_version").copied().unwrap_or_default();
     let version = u32::try_from(version).unwrap_or(u32::MAX);
     worker.methods.policy.restore(&PolicyState { version, bytes: held.meta.policy.clone() })?;

@@ -68,6 +68,9 @@ pub struct Summary {
     pub traffic: Option<GradientTraffic>,
     /// Steps left out because a loss or gradient was not finite.
     pub skipped_steps: u64,
+    /// How many steps of this process each rank was left out of, by rank; empty where the rule over ranks leaves none out.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub steps_left_out: Vec<u64>,
     /// Parameters that never got a gradient.
     pub parameters_without_gradient: Vec<String>,
     /// How often the run went on from a checkpoint.

@@ -100,6 +100,17 @@ impl TensorBoard {
                 let measured = measured.into_iter().filter_map(|(name, value)| Some((name, value?)));
                 self.scalars(step.step, &measured.collect::<Vec<_>>())
             }
+            Event::Aggregated(round) => {
+                self.scalars(round.step, &[("aggregation/left_out", round.left_out.len() as f64)])?;
+                let scores = round
+                    .left_out
+                    .iter()
+                    .filter_map(|one| Some((format!("aggregation/score_of_rank_{}", one.rank), one.score?)));
+                let scores: Vec<(String, f64)> = scores.collect();
+                let scores: Vec<(&str, f64)> =
+                    scores.iter().map(|(name, score)| (name.as_str(), *score)).collect();
+                self.scalars(round.step, &scores)
+            }
             Event::Eval(eval) => {
                 let (loss, accuracy) = eval_tags(eval.split);
                 self.scalars(eval.step, &[(loss, eval.loss)])?;

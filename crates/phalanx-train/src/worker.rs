@@ -12,7 +12,7 @@ use crate::events::GradientTraffic;
 use crate::host::HostBackend;
 use crate::methods::Methods;
 use crate::plan::{Plan, Tile, losses, tiles};
-use crate::rows::RankRows;
+use crate::rank_shards::RankShards;
 use crate::samples::SampleStatistics;
 use crate::trace::{Clock, Lane, Phase};
 use phalanx_comm::control::{self, Board};
@@ -22,8 +22,8 @@ use phalanx_comm::{
 };
 use phalanx_data::{BatchBuffers, Dataset, shard_range};
 use phalanx_grad::{
-    BatchContext, BatchDecision, ChunkSums, Chunks, GradLayout, Progress, ScalarBlock, Scratch, StepTime,
-    UpdateStep,
+    BatchContext, BatchDecision, ChunkSums, Chunks, GradError, GradLayout, Progress, ScalarBlock, Scratch,
+    StepTime, UpdateStep,
 };
 use phalanx_nn::{Graph, Mode, Net, Task};
 use phalanx_tensor::op::Moments;
@@ -89,7 +89,8 @@ pub(crate) struct Worker<'a, B: HostBackend> {
     data: BatchBuffers,
     rows: Vec<f32>,
     shard_sums: Vec<f64>,
-    gathered: Vec<f32>,
+    /// This rank's coordinates of the gradients of all ranks.
+    parts: Vec<f32>,
     /// Sums of squares of each coordinate over the chunks, where a policy asked for them.
     squares: Option<Region<f32>>,
     scratch: Scratch,
@@ -152,7 +153,7 @@ impl<'a, B: HostBackend> Worker<'a, B> {
             data: BatchBuffers::default(),
             rows: Vec::new(),
             shard_sums: Vec::new(),
-            gathered: Vec::new(),
+            parts: Vec::new(),
             squares: None,
             scratch: Scratch::new(),
             samples: None,
@@ -462,25 +463,36 @@ impl<'a, B: HostBackend> Worker<'a, B> {
         Ok((flat, sums, extra, moments))
     }
 
-    /// A rule other than the mean: every rank sees all gradients.
+    /// A rule other than the mean: each rank holds its part of the coordinates of all gradients.
     fn aggregate(
         &mut self,
         batch: &Batch<'_>,
         range: &Range<usize>,
         flat: &mut Region<f32>,
     ) -> Result<(), TrainError> {
-        let (size, d) = (self.comm.size().get(), flat.len());
+        let (samples, ranks) = (batch.indices.len(), self.comm.size());
+        if samples < ranks.get() {
+            return Err(TrainError::RanksWithoutSamples { step: batch.step, samples, ranks: ranks.get() });
+        }
         // The buffer holds the share's part of the batch's mean; rules compare the ranks' own means.
         #[expect(clippy::cast_precision_loss, reason = "batches are far below 2^52")]
-        let scale = batch.indices.len() as f64 / range.len().max(1) as f64;
+        let scale = samples as f64 / range.len() as f64;
         #[expect(clippy::cast_possible_truncation, reason = "a ratio of small whole numbers")]
         flat.iter_mut().for_each(|g| *g *= scale as f32);
-        self.gathered.resize(size * d, 0.0);
-        self.comm.all_gather_into(flat, &vec![d; size], &mut self.gathered)?;
-        let rows = self.gathered.chunks_exact(d).collect();
-        let samples = (0..size).map(|r| shard_range(batch.indices.len(), r, size).len() as u64).collect();
-        let set = RankRows { backend: self.graph.backend().clone(), rows, samples };
-        Ok(self.methods.over_ranks.reduce(batch.step, &set, flat, &mut self.scratch)?)
+        let samples =
+            ranks.ranks().map(|r| shard_range(samples, r.index(), ranks.get()).len() as u64).collect();
+        let backend = self.graph.backend().clone();
+        let set = RankShards::exchange(&*self.comm, backend, flat, samples, &mut self.parts)?;
+        match self.methods.over_ranks.reduce(batch.step, &set, flat, &mut self.scratch) {
+            // every rank has found the same, and takes the step for one that gave no number
+            Err(GradError::TooManyInvalid { .. } | GradError::NonFinite { .. })
+                if self.config.on_nonfinite == OnNonFinite::Skip =>
+            {
+                flat.fill(f32::NAN);
+                Ok(())
+            }
+            reduced => Ok(reduced?),
+        }
     }
 
     /// Shard by shard in a fixed tree.

@@ -3,7 +3,8 @@ use std::fs;
 use std::time::Duration;
 
 use phalanx_train::events::{
-    CheckpointSaved, EvalDone, Event, EventWriter, RunFailed, RunFinished, RunStarted, Split, StepDone, read,
+    Aggregated, CheckpointSaved, EvalDone, Event, EventWriter, RankLeftOut, RunFailed, RunFinished,
+    RunStarted, Split, StepDone, read,
 };
 use proptest::prelude::*;
 
@@ -30,7 +31,14 @@ fn lines_are_pinned() {
         ..StepDone::default()
     };
     let eval = EvalDone { step: 2, samples: 128, split: Split::Validation, loss: 0.25, accuracy: Some(0.9) };
-    let events = [step(1), Event::Step(diverged), Event::Eval(eval)];
+    let left_out = RankLeftOut {
+        rank: 3,
+        reason: "left_out".to_owned(),
+        detail: "was left out by krum".to_owned(),
+        score: Some(1.5),
+    };
+    let round = Aggregated { step: 2, rule: "krum".to_owned(), left_out: vec![left_out] };
+    let events = [step(1), Event::Step(diverged), Event::Eval(eval), Event::Aggregated(round)];
     for event in &events {
         writer.write(event).unwrap();
     }
@@ -45,11 +53,14 @@ fn lines_are_pinned() {
         "\n",
         r#"{"event":"eval","step":2,"samples":128,"split":"validation","loss":0.25,"accuracy":0.9}"#,
         "\n",
+        r#"{"event":"aggregated","step":2,"rule":"krum","left_out":[{"rank":3,"reason":"left_out","#,
+        r#""detail":"was left out by krum","score":1.5}]}"#,
+        "\n",
     );
     assert_eq!(fs::read_to_string(&file).unwrap(), need);
     let back = read(&file).unwrap();
     assert_eq!(back.bad_lines, [0_u64; 0]);
-    assert_eq!((&back.events[0], &back.events[2]), (&events[0], &events[2]));
+    assert_eq!((&back.events[0], &back.events[2..]), (&events[0], &events[2..]));
     let Event::Step(got) = back.events[1] else { panic!("{back:?}") };
     assert!(got.loss.is_nan() && got.grad_norm == Some(f64::INFINITY) && got.skipped);
 }

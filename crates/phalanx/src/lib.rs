@@ -12,6 +12,7 @@
 //! | [`nn`] | automatic differentiation, layers, models |
 //! | [`optim`] | optimizers and learning-rate schedules |
 //! | [`batch`] | batch-size policies |
+//! | [`robust`] | rules over ranks that bear hostile ones, attacks on them |
 //! | [`compress`] | gradients in fewer bytes |
 //! | [`train`] | the one loop, checkpoints, what a run leaves |
 //!
@@ -43,6 +44,7 @@ pub use phalanx_data as data;
 pub use phalanx_grad as grad;
 pub use phalanx_nn as nn;
 pub use phalanx_optim as optim;
+pub use phalanx_robust as robust;
 pub use phalanx_tensor as tensor;
 pub use phalanx_train as train;
 

@@ -5,4 +5,5 @@ mod equality;
 mod failures;
 mod methods;
 mod policies;
+mod robust;
 mod statistics;

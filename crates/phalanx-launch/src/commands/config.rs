@@ -1,5 +1,7 @@
 //! `phalanx config`: run files, without a run.
 
+mod rules;
+
 use super::{Context, read_changed, read_run};
 use crate::cli::ConfigCommand;
 use crate::exit::{Exit, WithExit};
@@ -11,6 +13,7 @@ pub(super) fn config(command: &ConfigCommand, context: &mut Context<'_>) -> anyh
             let run = read_run(args, context.registered)?;
             context.out.write_all(run.to_toml().as_bytes())?;
         }
+        ConfigCommand::Rules => rules::write(context.out)?,
         ConfigCommand::Keys => context.out.write_all(runfile::table().as_bytes())?,
         ConfigCommand::Check { files, changes } => {
             let mut complaints = Vec::new();

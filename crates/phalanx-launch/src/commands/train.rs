@@ -58,12 +58,13 @@ fn train_in(world: &World, args: &TrainArgs, context: &mut Context<'_>) -> anyho
 /// All that comes before the first step; `None` for a dry run, which ends here.
 fn ready(world: &World, args: &TrainArgs, context: &mut Context<'_>) -> anyhow::Result<Option<Ready>> {
     world.check_ranks(args.ranks)?;
+    // whether a run can be depends on its ranks, so that the launcher's number counts from the start
+    let args = &TrainArgs { ranks: world.ranks().or(args.ranks), ..args.clone() };
     let earlier = earlier_run(args, context.registered)?;
-    let mut run = match &earlier {
+    let run = match &earlier {
         Some(paths) => resumed(paths, args, context)?,
         None => read(args)?.resolve(context.registered)?,
     };
-    run.train.ranks = world.ranks().unwrap_or(run.train.ranks);
     // data that are not there must not leave a run directory behind
     datasets::locate(&run.data.source)?;
     for note in run.notes() {
@@ -103,6 +104,13 @@ fn read(args: &TrainArgs) -> anyhow::Result<RawRun> {
     Ok(raw)
 }
 
+/// A run file as typed, for the ranks that there are.
+fn typed(file: &Path, args: &TrainArgs) -> anyhow::Result<RawRun> {
+    let mut raw = RawRun::read(file)?;
+    set_ranks(&mut raw, args)?;
+    Ok(raw)
+}
+
 fn set_ranks(raw: &mut RawRun, args: &TrainArgs) -> anyhow::Result<()> {
     Ok(args.ranks.map_or(Ok(()), |ranks| raw.set(&format!("train.ranks={ranks}")))?)
 }
@@ -118,7 +126,7 @@ fn earlier_run(args: &TrainArgs, registered: &Registered) -> anyhow::Result<Opti
     };
     let dir = match (dir, file) {
         (Some(dir), _) => dir.clone(),
-        (None, Some(file)) => last_named(Path::new(RUNS), &RawRun::read(file)?.resolve(registered)?.name)?,
+        (None, Some(file)) => last_named(Path::new(RUNS), &typed(file, args)?.resolve(registered)?.name)?,
         (None, None) => return Err(UsageError::NothingToResume.into()),
     };
     Ok(Some(open_run(&dir)?))
@@ -139,7 +147,7 @@ fn resumed(paths: &RunPaths, args: &TrainArgs, context: &Context<'_>) -> anyhow:
     set_ranks(&mut raw, args)?;
     let run = raw.resolve_resumed(context.registered)?;
     if let Some(file) = &args.file {
-        let typed = RawRun::read(file)?.resolve(context.registered)?;
+        let typed = typed(file, args)?.resolve(context.registered)?;
         for (key, kept, other) in differences(&run, &typed) {
             let file = file.display();
             tracing::warn!("the run goes on with {key} = {kept}; {file} says {other}");

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use phalanx_comm::control::Board;
-use phalanx_comm::{Options, RankFailure, WorldError, WorldSize, run_ranks};
+use phalanx_comm::{Options, Rank, RankFailure, WorldError, WorldSize, run_ranks};
 use phalanx_compress::CompressionConfig;
 use phalanx_data::{Splits, shard_range};
 use phalanx_grad::Mean;
@@ -18,11 +18,14 @@ use phalanx_optim::{
 use phalanx_tensor::{Cpu, CpuLevel};
 use phalanx_train::{
     Files, Job, Limit, Methods, OnNonFinite, Outcome, Plan, Reduction, TrainConfig, TrainError, Watch, check,
-    check_policy, never_stop, run_rank, task_of,
+    check_policy, check_rule, never_stop, run_rank, task_of,
 };
 
+use super::over_ranks::OverRanks;
+use super::poisoned::Poisoned;
 use super::policy::{self, Policy};
 use super::{Hardware, open_data};
+use crate::aggregation::AttackKind;
 use crate::exit::{Exit, WithExit};
 use crate::runfile::{self, Compression, Model, Registered, Rule, Run, Shape, Stop};
 use crate::schedule_file;
@@ -59,7 +62,10 @@ pub(super) fn parts(run: &Run, registered: &Registered, hardware: Hardware) -> a
         Reduction::Reproducible { shards } => shard_range(batch, 0, shards).len(),
     };
     let plan = Plan::new(&*net, &params, &task, &config, share).map_err(bad_input)?;
-    check_policy(&*policy.build().map_err(bad_input)?, &config, &plan, run.train.ranks).map_err(bad_input)?;
+    let built = policy.build().map_err(bad_input)?;
+    check_policy(&*built, &config, &plan, run.train.ranks).map_err(bad_input)?;
+    let over_ranks = OverRanks::new(run)?.build().map_err(bad_input)?;
+    check_rule(&*over_ranks, &*built, &config).map_err(bad_input)?;
     Ok(Parts { data, task, net, config, plan, policy })
 }
 
@@ -204,15 +210,16 @@ fn methods(
     schedule.build().map_err(bad_input)?;
     policy.build().map_err(bad_input)?;
     compression.build().map_err(bad_input)?;
+    let over_ranks = OverRanks::new(run)?;
     Ok(move || {
-        let (Ok(over_time), Ok(schedule), Ok(policy), Ok(compression)) =
-            (optimizer.build(), schedule.build(), policy.build(), compression.build())
+        let (Ok(over_time), Ok(schedule), Ok(policy), Ok(compression), Ok(over_ranks)) =
+            (optimizer.build(), schedule.build(), policy.build(), compression.build(), over_ranks.build())
         else {
             unreachable!("the same configuration was built before")
         };
         Methods {
             over_samples: Box::new(Mean),
-            over_ranks: Box::new(Mean),
+            over_ranks,
             over_tasks: Box::new(Mean),
             compression,
             over_time,
@@ -221,6 +228,19 @@ fn methods(
             policy,
         }
     })
+}
+
+/// What each rank works on: the same but for the data of ranks that flip labels.
+struct Jobs {
+    honest: Job<Cpu<f32>>,
+    poisoned: Vec<(Vec<usize>, Job<Cpu<f32>>)>,
+}
+
+impl Jobs {
+    fn of(&self, rank: Rank) -> &Job<Cpu<f32>> {
+        let poisoned = self.poisoned.iter().find(|(ranks, _)| ranks.contains(&rank.index()));
+        poisoned.map_or(&self.honest, |(_, job)| job)
+    }
 }
 
 /// Runs on all ranks, or on this one of them, and returns what rank 0 has to say, on rank 0.
@@ -235,33 +255,44 @@ pub(super) fn launch(
 ) -> anyhow::Result<Result<Option<Outcome>, WorldError<TrainError>>> {
     let net: Arc<dyn Net<Cpu<f32>>> = parts.net;
     let (model, _) = model(&run.model);
-    let job = Arc::new(Job {
-        name: run.name.clone(),
-        model,
-        config: parts.config,
-        net,
-        task: parts.task,
-        plan: parts.plan,
-        data: parts.data,
-        methods: Box::new(methods(run, parts.policy)?),
-        backend: Cpu::<f32>::new(),
-        files,
-        watch,
-        stop: stop.unwrap_or_else(never_stop),
-        board,
-    });
+    let stop = stop.unwrap_or_else(never_stop);
+    let job = |data: Splits| -> anyhow::Result<Job<Cpu<f32>>> {
+        Ok(Job {
+            name: run.name.clone(),
+            model: model.clone(),
+            config: parts.config.clone(),
+            net: Arc::clone(&net),
+            task: parts.task,
+            plan: parts.plan.clone(),
+            data,
+            methods: Box::new(methods(run, parts.policy.clone())?),
+            backend: Cpu::<f32>::new(),
+            files: files.clone(),
+            watch: Arc::clone(&watch),
+            stop: Arc::clone(&stop),
+            board: Arc::clone(&board),
+        })
+    };
+    let mut poisoned = Vec::new();
+    for attack in run.attack.on(run.train.ranks).map_err(bad_input)? {
+        if let AttackKind::Labels(flip) = attack.kind {
+            let train = Arc::new(Poisoned::new(Arc::clone(&parts.data.train), flip));
+            poisoned.push((attack.ranks, job(Splits { train, ..parts.data.clone() })?));
+        }
+    }
+    let jobs = Arc::new(Jobs { honest: job(parts.data.clone())?, poisoned });
     let timeout = Duration::from_secs_f64(run.train.timeout_seconds);
     match world {
         World::Threads => {
             let options = Options { timeout, ..Options::default() };
             let ranks = WorldSize(run.train.ranks);
-            let outcomes = run_ranks(ranks, &options, move |comm| run_rank(&job, &comm));
+            let outcomes = run_ranks(ranks, &options, move |comm| run_rank(jobs.of(comm.rank()), &comm));
             Ok(outcomes.map(|outcomes| outcomes.into_iter().flatten().next()))
         }
         #[cfg(feature = "mpi")]
         World::Mpi { mpi, .. } => {
             mpi.set_timeout(timeout);
-            Ok(mpi.run(|comm| run_rank(&job, &comm)))
+            Ok(mpi.run(|comm| run_rank(jobs.of(comm.rank()), &comm)))
         }
     }
 }

@@ -1,10 +1,13 @@
 //! Whether the values of a run file fit together.
 
+use crate::aggregation::{OverRanks, UnfitError};
+
 use super::error::{Fault, Problem};
 use super::raw::RawRun;
-use super::run::Parts;
+use super::run::{Head, Parts};
 use super::sections::{
-    Batch, BatchPolicy, Compression, Model, Optimizer, Reduction, Rule, Shape, Source, Statistic, Stop, Train,
+    Aggregation, Batch, BatchPolicy, Compression, Model, Optimizer, Reduction, Rule, Shape, Source,
+    Statistic, Stop, Train,
 };
 
 /// Reports each pair of values that does not fit, as far as they could be read.
@@ -29,6 +32,9 @@ pub(super) fn check(raw: &RawRun, parts: &Parts, problems: &mut Vec<Problem>) {
     }
     if let (Some(batch), Some(train)) = (&parts.batch, &parts.train) {
         check_batch(batch, train, &mut report);
+    }
+    if let (Some(head), Some(aggregation), Some(train)) = (&parts.head, &parts.aggregation, &parts.train) {
+        check_aggregation(head, aggregation, train, parts, &mut report);
     }
     if let (Some(compression), Some(Train { reduction: Reduction::Reproducible, .. })) =
         (&parts.compression, &parts.train)
@@ -69,6 +75,42 @@ fn check_batch(batch: &Batch, train: &Train, report: &mut impl FnMut(&str, Fault
         let by_samples = batch.policy.statistic().is_some();
         let key = if by_samples { "batch.statistic" } else { "batch.lr_scaling" };
         report(key, Fault::OneChunk { by_samples });
+    }
+}
+
+/// What is over the gradients of ranks needs them, and enough of them.
+fn check_aggregation(
+    head: &Head,
+    aggregation: &Aggregation,
+    train: &Train,
+    parts: &Parts,
+    report: &mut impl FnMut(&str, Fault),
+) {
+    let rule = match OverRanks::of(aggregation, train.ranks, head.seed) {
+        Ok(over) => over.map(|_| format!("aggregation.rule = \"{}\"", aggregation.rule.kind())),
+        Err(unfit) => {
+            let key = match unfit {
+                UnfitError::Before(_) => "aggregation.before",
+                _ if aggregation.hostile.is_some() => "aggregation.hostile",
+                _ => "aggregation.rule",
+            };
+            return report(key, Fault::Unfit(unfit));
+        }
+    };
+    let attack = match head.attack.on(train.ranks) {
+        Ok(attacks) => attacks.first().map(|attack| format!("attack \"{}\"", attack.kind.name())),
+        Err(error) => return report("attack", Fault::Attack(error)),
+    };
+    let Some(over) = rule.or(attack) else { return };
+    if train.reduction == Reduction::Reproducible {
+        report("train.reduction", Fault::OverShards { over: over.clone() });
+    }
+    if parts.compression.as_ref().is_some_and(|kind| !matches!(kind, Compression::None {})) {
+        report("compression.kind", Fault::CompressedRule { over: over.clone() });
+    }
+    if let Some(batch) = parts.batch.as_ref().filter(|batch| batch.statistic().is_some()) {
+        let key = if batch.policy.statistic().is_some() { "batch.policy" } else { "batch.lr_scaling" };
+        report(key, Fault::NeedsMean { over });
     }
 }
 

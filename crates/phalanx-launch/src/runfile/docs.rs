@@ -4,7 +4,7 @@ use crate::exit::Exit;
 
 use super::key::{Key, KeyDefault, Resume};
 use super::run::{SECTIONS, keys};
-use super::sections::{Aggregation, BatchPolicy, Compression, Model, Rule, Shape, Source};
+use super::sections::{AggregationRule, BatchPolicy, Compression, Model, Rule, Shape, Source};
 
 /// Every key with its values and default, a line each.
 #[must_use]
@@ -59,7 +59,7 @@ fn kinds(section: &str) -> &'static [(&'static str, &'static str)] {
         "optimizer" => Rule::KINDS,
         "schedule" => Shape::KINDS,
         "batch" => BatchPolicy::KINDS,
-        "aggregation" => Aggregation::KINDS,
+        "aggregation" => AggregationRule::KINDS,
         "compression" => Compression::KINDS,
         _ => &[],
     }

@@ -4,6 +4,8 @@ use std::fmt;
 use std::io;
 use std::ops::Range;
 
+use crate::aggregation::{AttacksError, UnfitError};
+
 /// A run file that cannot be used, with all its problems.
 #[derive(Debug)]
 pub struct RunFileError {
@@ -174,6 +176,34 @@ pub enum Fault {
         min: usize,
         /// The greatest.
         max: usize,
+    },
+    /// A rule over ranks that cannot be used.
+    #[error(transparent)]
+    Unfit(UnfitError),
+    /// An attack that cannot be.
+    #[error(transparent)]
+    Attack(AttacksError),
+    /// A rule or an attack in a mode that has no gradients of ranks.
+    #[error(
+        "{over} is over the gradients of ranks, which virtual shards replace: need train.reduction = \"fast\""
+    )]
+    OverShards {
+        /// The rule or the attack.
+        over: String,
+    },
+    /// Compression of a sum that is not made.
+    #[error("compresses the mean over ranks, which {over} does not leave: need compression.kind = \"none\"")]
+    CompressedRule {
+        /// The rule or the attack.
+        over: String,
+    },
+    /// A batch policy that takes the gradient for the mean.
+    #[error(
+        "compares gradients with their mean, which {over} does not leave: need aggregation.rule = \"mean\" and no attack"
+    )]
+    NeedsMean {
+        /// The rule or the attack.
+        over: String,
     },
     /// A variance over ranks where there is one.
     #[error(

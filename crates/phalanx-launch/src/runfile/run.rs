@@ -3,6 +3,8 @@
 use sha2::{Digest, Sha256};
 use toml::Value as Toml;
 
+use crate::aggregation::Attacks;
+
 use super::check;
 use super::error::{Fault, Problem, RunFileError};
 use super::key::{Group, Key, Resume, keys, path};
@@ -28,6 +30,8 @@ macro_rules! run {
             pub name: String,
             /// Seed of everything that is random.
             pub seed: u64,
+            /// Attacks on the run.
+            pub attack: Attacks,
             $( $(#[doc = $doc])* pub $section: $Section, )*
         }
 
@@ -75,8 +79,8 @@ macro_rules! run {
 
         impl Parts {
             fn whole(self) -> Option<Run> {
-                let Head { name, seed } = self.head?;
-                Some(Run { name, seed, $( $section: self.$section?, )* })
+                let Head { name, seed, attack } = self.head?;
+                Some(Run { name, seed, attack, $( $section: self.$section?, )* })
             }
         }
 
@@ -98,7 +102,7 @@ macro_rules! run {
             pub fn to_toml(&self) -> String {
                 let mut text = String::new();
                 let mut entries = Vec::new();
-                Head { name: self.name.clone(), seed: self.seed }.write(&mut entries);
+                Head { name: self.name.clone(), seed: self.seed, attack: self.attack.clone() }.write(&mut entries);
                 write_entries(&mut text, &mut entries);
                 $(
                     text += &format!("\n[{}]\n", stringify!($section));
@@ -143,6 +147,9 @@ keys! {
         name: String, "", Range::Any, Fixed;
         /// Seed of everything that is random: weights, order of samples, dropout.
         seed: u64 = 0, "", Range::AtLeast(0.0), Fixed;
+        /// Attacks on the run, for experiments: [[attack]] tables with `kind` and the hostile `ranks`, and settings as
+        /// `phalanx config rules` lists them; "label-flip" takes `to`, "mirror" or "next".
+        attack: Attacks = Attacks::default(), "", Range::Any, Fixed;
     }
 }
 
@@ -173,7 +180,12 @@ impl Run {
         let kept = brought.filter(|brought| *brought != kept).map(|brought| {
             format!("optimizer.kind = \"{kept}\" is kept; batch.policy = \"{policy}\" by itself would set \"{brought}\"")
         });
-        kept.into_iter().collect()
+        let attacks = self.attack.on(self.train.ranks).unwrap_or_default().into_iter().map(|attack| {
+            let ranks: Vec<String> = attack.ranks.iter().map(ToString::to_string).collect();
+            let name = attack.kind.name();
+            format!("the run is under attack: {name} by rank {}", ranks.join(", "))
+        });
+        kept.into_iter().chain(attacks).collect()
     }
 
     /// Samples that a rank takes between two additions to its gradient, with `ranks` ranks and a

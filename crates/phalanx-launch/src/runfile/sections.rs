@@ -12,7 +12,7 @@ mod output;
 mod schedule;
 mod train;
 
-pub use aggregation::Aggregation;
+pub use aggregation::{Aggregation, AggregationRule, Base, Neighbours};
 pub(in crate::runfile) use batch::optimizer_of;
 pub use batch::{Batch, BatchPolicy, Coordinates, Denominator, LrScaling, Statistic};
 pub use checkpoint::Checkpoint;

@@ -11,6 +11,10 @@ pub(super) fn progress(now: &Progress) -> String {
     parts.push(format!("{} samples/s", thousands(now.samples_per_second)));
     let target = now.target.map(|target| format!(" target {}", thousands(target))).unwrap_or_default();
     parts.push(format!("batch {}{target}", now.batch));
+    if !now.left_out.is_empty() {
+        let ranks: Vec<String> = now.left_out.iter().map(ToString::to_string).collect();
+        parts.push(format!("without rank {}", ranks.join(", ")));
+    }
     parts.extend(now.left().map(|left| format!("left {}", time(left))));
     parts.join("  ")
 }
@@ -61,8 +65,10 @@ mod tests {
             samples_per_second: 12_345.6,
             batch: 64,
             target: None,
+            left_out: Vec::new(),
         };
-        let grown = Progress { target: Some(1840.7), ..now };
+        let grown = Progress { target: Some(1840.7), left_out: vec![3, 4], ..now.clone() };
+        assert!(progress(&grown).contains("  without rank 3, 4  left"), "{}", progress(&grown));
         assert!(progress(&grown).contains("  batch 64 target 1.8 k  "), "{}", progress(&grown));
         assert_eq!(
             progress(&now),

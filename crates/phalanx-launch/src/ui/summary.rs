@@ -21,6 +21,12 @@ pub fn summary(summary: &Summary, dir: &Path) -> String {
         let share = traffic.sent_bytes as f64 / traffic.plain_bytes.max(1) as f64;
         ("gradients", format!("{:.1} % of their bytes sent", 100.0 * share))
     }));
+    let left_out = (0..).zip(&summary.steps_left_out).filter(|(_, steps)| **steps > 0);
+    let left_out: Vec<String> =
+        left_out.map(|(rank, steps): (u64, _)| format!("rank {rank} of {steps} steps")).collect();
+    if !left_out.is_empty() {
+        rows.push(("left out", left_out.join(", ")));
+    }
     let missing = &summary.parameters_without_gradient;
     if !missing.is_empty() {
         rows.push(("no gradient", missing.join(", ")));

@@ -8,4 +8,5 @@ mod failures;
 mod launch;
 mod program;
 mod resume;
+mod robust;
 mod torch;

@@ -97,6 +97,21 @@ fn a_fast_model_is_that_of_as_many_ranks_as_threads() {
     }
 }
 
+/// One that chooses by distances, one that sorts coordinates, and one whose attack has every rank see whole gradients.
+#[test]
+fn a_robust_rule_leaves_the_model_of_as_many_ranks_as_threads() {
+    let rules = [
+        "[aggregation]\nrule = \"multi-krum\"\n",
+        "[aggregation]\nrule = \"median\"\nbefore = [\"nnm\"]\n",
+        "[aggregation]\nrule = \"multi-krum\"\n[[attack]]\nkind = \"alie\"\nranks = [2]\n",
+    ];
+    for (case, rule) in rules.into_iter().enumerate() {
+        let dir = Dir::new(&format!("{DIGITS}\n{rule}"));
+        let need = dir.model(0, "threads", &["--ranks", "4"]);
+        assert!(dir.model(4, "processes", &["--ranks", "4"]) == need, "case {case} differs");
+    }
+}
+
 #[test]
 fn compressed_gradients_train_the_model_of_as_many_ranks_as_threads() {
     let dir = Dir::new(DIGITS);

@@ -1,10 +1,10 @@
 //! A rule over ranks with the attack played out in front of it.
 
 use super::{Attack, Scene};
-use phalanx_grad::{GradError, GradSet, Ranks, Reduce, RowSet, Scratch};
+use phalanx_grad::{GradError, GradSet, Ranks, Reduce, Rejected, RowSet, Scratch, StateTensor};
 use phalanx_tensor::Backend;
 
-/// Any rule over ranks, to which some ranks' gradients come as an attack would have sent them.
+/// Any rule over ranks, to which some ranks' gradients come as attacks would have sent them.
 ///
 /// For research and tests: every rank sees all gradients and forges the same ones, so that no rank has to lie. The
 /// hostile ranks' own gradients are what [`Scene::own`] holds.
@@ -25,8 +25,7 @@ use phalanx_tensor::Backend;
 #[derive(Debug)]
 pub struct UnderAttack<R> {
     rule: R,
-    attack: Box<dyn Attack>,
-    ranks: Vec<usize>,
+    attacks: Vec<(Box<dyn Attack>, Vec<usize>)>,
     seed: u64,
 }
 
@@ -34,7 +33,14 @@ impl<R> UnderAttack<R> {
     /// The rule `rule` with the ranks `ranks` hostile; ranks that are not there are not attackers either.
     #[must_use]
     pub fn new(rule: R, attack: Box<dyn Attack>, ranks: Vec<usize>, seed: u64) -> Self {
-        UnderAttack { rule, attack, ranks, seed }
+        UnderAttack { rule, attacks: vec![(attack, ranks)], seed }
+    }
+
+    /// The same, with one more attack by other ranks.
+    #[must_use]
+    pub fn and(mut self, attack: Box<dyn Attack>, ranks: Vec<usize>) -> Self {
+        self.attacks.push((attack, ranks));
+        self
     }
 }
 
@@ -61,15 +67,17 @@ where
             set.row(i, &mut row)?;
             sent.push(row);
         }
-        let hostile: Vec<usize> = (0..n).filter(|i| self.ranks.contains(i)).collect();
+        let attackers = (0..n).filter(|i| self.attacks.iter().any(|(_, ranks)| ranks.contains(i)));
+        let hostile: Vec<usize> = attackers.collect();
         let honest: Vec<&[f32]> =
             (0..n).filter(|i| !hostile.contains(i)).map(|i| sent[i].as_slice()).collect();
         let mut forged = Vec::with_capacity(hostile.len());
         for (index, i) in hostile.iter().enumerate() {
-            let (own, attackers) = (sent[*i].as_slice(), hostile.len());
+            let (own, attackers, seed) = (sent[*i].as_slice(), hostile.len(), self.seed);
             let mut row = vec![0.0; set.dim()];
-            let scene = Scene { step, honest: &honest, own, attackers, index, seed: self.seed };
-            self.attack.forge(&scene, &mut row)?;
+            if let Some((attack, _)) = self.attacks.iter_mut().find(|(_, ranks)| ranks.contains(i)) {
+                attack.forge(&Scene { step, honest: &honest, own, attackers, index, seed }, &mut row)?;
+            }
             forged.push(row);
         }
         for (i, row) in hostile.into_iter().zip(forged) {
@@ -80,5 +88,89 @@ where
         let samples = (0..n).map(|i| set.samples(i)).collect();
         let received = RowSet::<Ranks>::from_slices(&rows)?.with_ids(ids)?.with_samples(samples)?;
         self.rule.reduce(step, &received, out_d, scratch)
+    }
+
+    fn rejected(&self) -> &[Rejected] {
+        self.rule.rejected()
+    }
+
+    fn state(&self) -> Vec<StateTensor> {
+        let of = |prefix: String, state: Vec<StateTensor>| {
+            state
+                .into_iter()
+                .map(move |tensor| StateTensor { name: format!("{prefix}{}", tensor.name), ..tensor })
+        };
+        let attacks = (0..).zip(&self.attacks).flat_map(|(i, (attack, _))| of(of_attack(i), attack.state()));
+        attacks.chain(of(OF_RULE.to_owned(), self.rule.state())).collect()
+    }
+
+    fn restore(&mut self, state: &[StateTensor]) -> Result<(), GradError> {
+        let under = |prefix: &str| -> Vec<StateTensor> {
+            let tensors = state.iter().filter_map(|tensor| Some((tensor.name.strip_prefix(prefix)?, tensor)));
+            tensors
+                .map(|(name, tensor)| StateTensor { name: name.to_owned(), data: tensor.data.clone() })
+                .collect()
+        };
+        for (i, (attack, _)) in (0..).zip(&mut self.attacks) {
+            attack.restore(&under(&of_attack(i)))?;
+        }
+        self.rule.restore(&under(OF_RULE))
+    }
+}
+
+/// What goes before the names of the rule's state.
+const OF_RULE: &str = "rule.";
+
+/// What goes before the names of an attack's state.
+fn of_attack(i: usize) -> String {
+    format!("attack {i}.")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::attack::{Constant, Mimic, SignFlip};
+    use phalanx_grad::Mean;
+
+    fn reduced(rule: &mut UnderAttack<Mean>, step: u64, rows: &[&[f32]]) -> Vec<f32> {
+        let set = RowSet::<Ranks>::from_slices(rows).unwrap();
+        let mut out = vec![0.0; rows[0].len()];
+        Reduce::<Ranks>::reduce(rule, step, &set, &mut out, &mut Scratch::new()).unwrap();
+        out
+    }
+
+    /// Honest are 1, 2 and 3, whose mean is 2: the others send 0 and -2, and the mean of all is 4 / 5.
+    #[test]
+    fn each_attack_knows_the_honest_of_all() {
+        let attack: Box<dyn Attack> = Box::new(Constant::Zero);
+        let rule = UnderAttack::new(Mean, attack, vec![1], 0);
+        let mut rule = rule.and(Box::new(SignFlip { scale: 1.0 }), vec![4]);
+        assert_eq!(reduced(&mut rule, 1, &[&[1.0], &[50.0], &[2.0], &[3.0], &[-70.0]]), [0.8]);
+    }
+
+    #[test]
+    fn what_attacks_remember_goes_on_in_a_copy() {
+        let make = || {
+            let rule = UnderAttack::new(Mean, Box::new(Constant::Zero), vec![0], 0);
+            rule.and(Box::new(Mimic::new(2)), vec![1])
+        };
+        let rows: [&[&[f32]]; 3] = [
+            &[&[0.0, 0.0], &[0.0, 0.0], &[1.0, 0.0], &[0.0, 5.0], &[0.0, -5.0]],
+            &[&[0.0, 0.0], &[0.0, 0.0], &[1.0, 1.0], &[0.0, 6.0], &[0.0, -5.0]],
+            &[&[0.0, 0.0], &[0.0, 0.0], &[1.0, 0.0], &[2.0, 5.0], &[3.0, -5.0]],
+        ];
+        let mut whole = make();
+        let need: Vec<Vec<f32>> =
+            (1..).zip(rows).map(|(step, rows)| reduced(&mut whole, step, rows)).collect();
+        let mut cut = make();
+        (1..).zip(&rows[..2]).for_each(|(step, rows)| drop(reduced(&mut cut, step, rows)));
+        let state = Reduce::<Ranks>::state(&cut);
+        assert!(
+            !state.is_empty() && state.iter().all(|tensor| tensor.name.starts_with("attack 1.")),
+            "{state:?}"
+        );
+        let mut copy = make();
+        Reduce::<Ranks>::restore(&mut copy, &state).unwrap();
+        assert_eq!(reduced(&mut copy, 3, rows[2]), need[2]);
     }
 }

@@ -37,6 +37,10 @@ impl PreAggregator for Arc {
         (2 * f < n).then(|| kappa + 2.0 * f as f64 / (n - 2 * f) as f64)
     }
 
+    fn is_shardable(&self) -> bool {
+        true
+    }
+
     fn mix(&mut self, round: &Round<'_>) -> Result<Mixed, GradError> {
         let (n, f) = (round.n(), round.hostile());
         let clipped = 2 * f * (n - f) / n;

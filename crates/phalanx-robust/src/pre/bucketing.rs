@@ -40,6 +40,10 @@ impl PreAggregator for Bucketing {
         if self.size <= 1 { Laws::all() } else { Laws::all().without(Law::MeanWithoutHostile) }
     }
 
+    fn is_shardable(&self) -> bool {
+        true
+    }
+
     fn mix(&mut self, round: &Round<'_>) -> Result<Mixed, GradError> {
         if self.size == 0 {
             let need = "a number above 0";

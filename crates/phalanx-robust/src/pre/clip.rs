@@ -33,6 +33,10 @@ impl PreAggregator for Clip {
         Laws::none().and(Law::Permutation).and(Law::Negation).and(Law::Rotation)
     }
 
+    fn is_shardable(&self) -> bool {
+        true
+    }
+
     fn mix(&mut self, round: &Round<'_>) -> Result<Mixed, GradError> {
         let limit = positive(self.name(), "norm", self.norm)?;
         Ok(Mixed::each(round, Mixing::scaled(&factors(round.norms_sq()?, limit))))

@@ -104,6 +104,10 @@ impl PreAggregator for MultiMetrics {
         Laws::none().and(Law::Permutation).and(Law::Scale).and(Law::Negation).and(Law::Unanimity)
     }
 
+    fn is_shardable(&self) -> bool {
+        true
+    }
+
     fn mix(&mut self, round: &Round<'_>) -> Result<Mixed, GradError> {
         let (features, gaps) = match self.reference {
             Reference::Global => {

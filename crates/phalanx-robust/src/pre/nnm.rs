@@ -31,6 +31,10 @@ impl PreAggregator for Nnm {
         (f < n).then(|| 8.0 * f as f64 / (n - f) as f64 * (kappa + 1.0))
     }
 
+    fn is_shardable(&self) -> bool {
+        true
+    }
+
     fn mix(&mut self, round: &Round<'_>) -> Result<Mixed, GradError> {
         let n = round.n();
         let near = Neighbourhoods::new(round.gram()?);

@@ -31,6 +31,10 @@ impl Rule for Bulyan {
         Laws::of_distances().without(Law::Rotation)
     }
 
+    fn is_shardable(&self) -> bool {
+        true
+    }
+
     fn decide(&mut self, round: &Round<'_>) -> Result<Decision, GradError> {
         let (n, f) = (round.n(), round.hostile());
         let near = Neighbourhoods::new(round.gram()?);

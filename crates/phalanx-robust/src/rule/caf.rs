@@ -37,6 +37,10 @@ impl Rule for Caf {
         Laws::of_distances()
     }
 
+    fn is_shardable(&self) -> bool {
+        true
+    }
+
     fn decide(&mut self, round: &Round<'_>) -> Result<Decision, GradError> {
         let (n, f, gram) = (round.n(), round.hostile(), round.gram()?);
         let all: Vec<usize> = (0..n).collect();

@@ -90,6 +90,10 @@ impl Rule for GeometricMedian {
         (converges && 2 * f < n).then(|| 4.0 * (1.0 + f as f64 / (n - 2 * f) as f64).powi(2))
     }
 
+    fn is_shardable(&self) -> bool {
+        true
+    }
+
     fn decide(&mut self, round: &Round<'_>) -> Result<Decision, GradError> {
         let gram = round.gram()?;
         let n = gram.n();

@@ -63,6 +63,10 @@ impl Rule for Krum {
         (2 * f < n).then(|| 6.0 * (1.0 + f as f64 / (n - 2 * f) as f64))
     }
 
+    fn is_shardable(&self) -> bool {
+        true
+    }
+
     fn decide(&mut self, round: &Round<'_>) -> Result<Decision, GradError> {
         let n = round.n();
         let near = Neighbourhoods::new(round.gram()?);

@@ -40,6 +40,10 @@ impl Rule for Mda {
         (2 * f < n).then(|| 8.0 * (f * f) as f64 / (n - f) as f64)
     }
 
+    fn is_shardable(&self) -> bool {
+        true
+    }
+
     fn decide(&mut self, round: &Round<'_>) -> Result<Decision, GradError> {
         let (n, f) = (round.n(), round.hostile());
         let removed = least_diameter(round.gram()?, f);

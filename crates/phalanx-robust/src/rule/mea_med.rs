@@ -26,6 +26,10 @@ impl Rule for MeaMed {
         Laws::of_coordinates().without(Law::Monotone).without(Law::Box)
     }
 
+    fn is_shardable(&self) -> bool {
+        true
+    }
+
     fn decide(&mut self, round: &Round<'_>) -> Result<Decision, GradError> {
         let keep = round.n() - round.hostile();
         Ok(Decision::columns((0..round.n()).collect(), Statistic::MeanAroundMedian { keep }))

@@ -35,6 +35,10 @@ impl Rule for WeightedMean {
         (f == 0).then_some(0.0)
     }
 
+    fn is_shardable(&self) -> bool {
+        true
+    }
+
     fn decide(&mut self, round: &Round<'_>) -> Result<Decision, GradError> {
         let total: f64 = round.samples().iter().map(|samples| *samples as f64).sum();
         if total == 0.0 {

@@ -38,6 +38,10 @@ impl Rule for Median {
         Some(if odd == 1 { (n - 1.0) / above } else { (n - 2.0) / (above + 2.0) })
     }
 
+    fn is_shardable(&self) -> bool {
+        true
+    }
+
     fn decide(&mut self, round: &Round<'_>) -> Result<Decision, GradError> {
         Ok(Decision::columns((0..round.n()).collect(), Statistic::Median))
     }

@@ -37,6 +37,10 @@ impl Rule for Monna {
         if self.pivot.is_some() { laws } else { fixed }
     }
 
+    fn is_shardable(&self) -> bool {
+        true
+    }
+
     fn decide(&mut self, round: &Round<'_>) -> Result<Decision, GradError> {
         let (n, rule) = (round.n(), self.name());
         let distances = match self.pivot {

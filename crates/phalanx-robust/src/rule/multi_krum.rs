@@ -32,6 +32,10 @@ impl Rule for MultiKrum {
         if self.keep.is_none() { laws } else { laws.without(Law::MeanWithoutHostile) }
     }
 
+    fn is_shardable(&self) -> bool {
+        true
+    }
+
     fn decide(&mut self, round: &Round<'_>) -> Result<Decision, GradError> {
         let (n, f) = (round.n(), round.hostile());
         let keep = self.keep.unwrap_or(n - f);

@@ -32,6 +32,10 @@ impl Rule for Mva {
         (2 * f < n).then(|| 4.0 * f as f64 / (n - 2 * f) as f64)
     }
 
+    fn is_shardable(&self) -> bool {
+        true
+    }
+
     fn decide(&mut self, round: &Round<'_>) -> Result<Decision, GradError> {
         let (n, f, gram) = (round.n(), round.hostile(), round.gram()?);
         let distance = |i: usize, j: usize| gram.distance_sq(i, j);

@@ -31,6 +31,10 @@ impl Rule for NormClip {
         if self.norm.is_none() { laws.and(Law::Scale).and(Law::Unanimity) } else { laws }
     }
 
+    fn is_shardable(&self) -> bool {
+        true
+    }
+
     fn decide(&mut self, round: &Round<'_>) -> Result<Decision, GradError> {
         let norms: Vec<f64> = round.norms_sq()?.iter().map(|norm_sq| norm_sq.sqrt()).collect();
         let limit = match self.norm {

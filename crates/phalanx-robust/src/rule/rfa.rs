@@ -41,6 +41,10 @@ impl Rule for Rfa {
         Laws::of_distances().without(Law::Majority).without(Law::MeanWithoutHostile)
     }
 
+    fn is_shardable(&self) -> bool {
+        true
+    }
+
     fn decide(&mut self, round: &Round<'_>) -> Result<Decision, GradError> {
         positive(self.name(), "smoothing", self.smoothing)?;
         let masses: Vec<f64> = round.samples().iter().map(|samples| *samples as f64).collect();

@@ -40,6 +40,10 @@ impl<R: Rule> Rule for Rlr<R> {
         laws
     }
 
+    fn is_shardable(&self) -> bool {
+        self.base.is_shardable()
+    }
+
     fn decide(&mut self, round: &Round<'_>) -> Result<Decision, GradError> {
         Ok(self.base.decide(round)?.with_finish(Finish::FlipBelow(self.threshold)))
     }

@@ -29,6 +29,10 @@ impl Rule for SignMajority {
         Laws::none().and(Law::Permutation).and(Law::Negation).and(Law::Monotone)
     }
 
+    fn is_shardable(&self) -> bool {
+        true
+    }
+
     fn decide(&mut self, round: &Round<'_>) -> Result<Decision, GradError> {
         Ok(Decision::columns((0..round.n()).collect(), Statistic::SignSum).with_finish(Finish::Sign))
     }

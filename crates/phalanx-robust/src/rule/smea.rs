@@ -41,6 +41,10 @@ impl Rule for Smea {
         (2 * f < n).then(|| 4.0 * f as f64 / (n - 2 * f) as f64)
     }
 
+    fn is_shardable(&self) -> bool {
+        true
+    }
+
     fn decide(&mut self, round: &Round<'_>) -> Result<Decision, GradError> {
         let (n, f, gram) = (round.n(), round.hostile(), round.gram()?);
         let mut best = f64::INFINITY;

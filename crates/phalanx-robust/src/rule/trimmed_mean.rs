@@ -35,6 +35,10 @@ impl Rule for TrimmedMean {
         (2 * f < n).then(|| f as f64 / (n - 2 * f) as f64)
     }
 
+    fn is_shardable(&self) -> bool {
+        true
+    }
+
     fn decide(&mut self, round: &Round<'_>) -> Result<Decision, GradError> {
         Ok(Decision::columns((0..round.n()).collect(), Statistic::TrimmedMean { cut: round.hostile() }))
     }

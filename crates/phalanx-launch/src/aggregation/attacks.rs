@@ -1,0 +1,204 @@
+//! The attacks on a run, for research and tests.
+
+use phalanx_robust::attack::LabelFlip;
+use phalanx_robust::registry::AttackConfig;
+use serde::Deserialize;
+use toml::{Table, Value as Toml};
+
+use super::named::{self, NamedError};
+use crate::runfile::Value;
+
+/// The name under which labels are flipped, beside the attacks on gradients.
+const LABEL_FLIP: &str = "label-flip";
+
+/// The attacks, as the run file has them: a table each, with `kind`, `ranks` and settings.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Attacks(Vec<Table>);
+
+/// Some ranks, and what they do.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Attack {
+    /// The hostile ranks.
+    pub ranks: Vec<usize>,
+    /// What they do.
+    pub kind: AttackKind,
+}
+
+/// What hostile ranks do.
+#[derive(Debug, Clone, PartialEq)]
+pub enum AttackKind {
+    /// They send another gradient.
+    Gradient(AttackConfig),
+    /// They train on wrong labels.
+    Labels(LabelFlip),
+}
+
+/// What is wrong with the attacks of a run.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum AttacksError {
+    /// A kind or a setting that is none.
+    #[error(transparent)]
+    Named(#[from] NamedError),
+    /// An attack without attackers.
+    #[error("{kind} needs the hostile ranks in a list, such as ranks = [0]")]
+    Ranks {
+        /// The attack.
+        kind: &'static str,
+    },
+    /// A rank that there is not.
+    #[error("{kind} names rank {rank}, train.ranks is {ranks}")]
+    NoSuchRank {
+        /// The attack.
+        kind: &'static str,
+        /// The rank.
+        rank: usize,
+        /// How many there are.
+        ranks: usize,
+    },
+    /// A rank with two attacks.
+    #[error("rank {rank} has two attacks, need one")]
+    Twice {
+        /// The rank.
+        rank: usize,
+    },
+    /// Nobody is honest.
+    #[error("all {ranks} ranks are hostile, need one that is not")]
+    AllHostile {
+        /// How many there are.
+        ranks: usize,
+    },
+}
+
+impl Attacks {
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The attacks on a run of so many ranks.
+    ///
+    /// # Errors
+    /// [`AttacksError`] for the first thing that is wrong.
+    pub fn on(&self, ranks: usize) -> Result<Vec<Attack>, AttacksError> {
+        let mut hostile: Vec<usize> = Vec::new();
+        let mut attacks = Vec::new();
+        for table in &self.0 {
+            let attack = read(table, ranks)?;
+            for rank in &attack.ranks {
+                if hostile.contains(rank) {
+                    return Err(AttacksError::Twice { rank: *rank });
+                }
+                hostile.push(*rank);
+            }
+            attacks.push(attack);
+        }
+        if !hostile.is_empty() && hostile.len() == ranks {
+            return Err(AttacksError::AllHostile { ranks });
+        }
+        Ok(attacks)
+    }
+}
+
+fn read(table: &Table, ranks: usize) -> Result<Attack, AttacksError> {
+    let known: Vec<&'static str> = AttackConfig::NAMES.iter().copied().chain([LABEL_FLIP]).collect();
+    let kind = named::kind("attack", table, &known)?;
+    let mut settings = table.clone();
+    let listed = settings.remove("ranks").and_then(|list| Vec::<usize>::read(&list));
+    let hostile = listed.filter(|list| !list.is_empty()).ok_or(AttacksError::Ranks { kind })?;
+    if let Some(rank) = hostile.iter().copied().find(|rank| *rank >= ranks) {
+        return Err(AttacksError::NoSuchRank { kind, rank, ranks });
+    }
+    let kind = match kind {
+        LABEL_FLIP => {
+            settings.remove("kind");
+            AttackKind::Labels(named::settings::<Flip>(kind, settings)?.to)
+        }
+        _ => AttackKind::Gradient(named::settings(kind, settings)?),
+    };
+    Ok(Attack { ranks: hostile, kind })
+}
+
+/// The settings of a label flip.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Flip {
+    #[serde(default)]
+    to: LabelFlip,
+}
+
+impl AttackKind {
+    /// The name, as in a run file.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Gradient(config) => config.name(),
+            Self::Labels(_) => LABEL_FLIP,
+        }
+    }
+}
+
+impl Value for Attacks {
+    fn expects() -> String {
+        "tables, each [[attack]] with `kind` and `ranks`".to_owned()
+    }
+
+    fn read(toml: &Toml) -> Option<Self> {
+        toml.as_array()?.iter().map(|item| item.as_table().cloned()).collect::<Option<_>>().map(Self)
+    }
+
+    fn write(&self) -> Option<Toml> {
+        (!self.is_empty()).then(|| Toml::Array(self.0.iter().cloned().map(Toml::Table).collect()))
+    }
+
+    fn when_absent() -> Option<Self> {
+        Some(Self::default())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use phalanx_robust::attack::Ipm;
+
+    fn on(text: &str, ranks: usize) -> Result<Vec<Attack>, AttacksError> {
+        let table: Table = text.parse().expect("TOML");
+        Attacks::read(&table["attack"]).expect("tables").on(ranks)
+    }
+
+    #[test]
+    fn attacks_have_ranks_and_settings() {
+        let text = "[[attack]]\nkind = 'ipm'\nranks = [3]\nepsilon = 2.0\n\
+                    [[attack]]\nkind = 'label-flip'\nranks = [0, 1]\nto = 'next'\n";
+        let attacks = on(text, 5).expect("attacks");
+        let ipm = AttackKind::Gradient(AttackConfig::Ipm(Ipm { epsilon: 2.0 }));
+        assert_eq!(attacks[0], Attack { ranks: vec![3], kind: ipm });
+        assert_eq!(attacks[1], Attack { ranks: vec![0, 1], kind: AttackKind::Labels(LabelFlip::Next) });
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        let told = |text, ranks| on(text, ranks).expect_err("a slip").to_string();
+        assert_eq!(
+            told("[[attack]]\nkind = 'aile'\nranks = [3]\n", 5),
+            "unknown attack \"aile\", did you mean `alie`?"
+        );
+        assert_eq!(
+            told("[[attack]]\nkind = 'alie'\n", 5),
+            "alie needs the hostile ranks in a list, such as ranks = [0]"
+        );
+        assert_eq!(
+            told("[[attack]]\nkind = 'alie'\nranks = [5]\n", 5),
+            "alie names rank 5, train.ranks is 5"
+        );
+        let twice = "[[attack]]\nkind = 'alie'\nranks = [1]\n[[attack]]\nkind = 'zero'\nranks = [1]\n";
+        assert_eq!(told(twice, 5), "rank 1 has two attacks, need one");
+        assert_eq!(
+            told("[[attack]]\nkind = 'zero'\nranks = [0]\n", 1),
+            "all 1 ranks are hostile, need one that is not"
+        );
+        let setting = told("[[attack]]\nkind = 'alie'\nranks = [1]\nzz = 1.0\n", 5);
+        assert!(setting.starts_with("alie: unknown field `zz`"), "{setting}");
+    }
+}

@@ -1,0 +1,146 @@
+//! The rule over ranks of a run, with what acts before it and how much it bears.
+
+use phalanx_grad::{GradError, Ranks, Reduce, RowSet, Scratch};
+use phalanx_robust::Robust;
+use phalanx_robust::registry::{PreConfig, RuleConfig};
+use phalanx_tensor::rng::{Purpose, Stream};
+
+use super::named::NamedError;
+use crate::runfile::Aggregation;
+
+/// A rule that is not the plain mean, for a number of ranks that it bears.
+#[derive(Debug, Clone, PartialEq)]
+pub struct OverRanks {
+    rule: RuleConfig,
+    before: Vec<PreConfig>,
+    hostile: usize,
+}
+
+/// Why a rule cannot be used.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum UnfitError {
+    /// A pre-aggregator or a setting of it that is none.
+    #[error(transparent)]
+    Before(#[from] NamedError),
+    /// The rule is not defined for these numbers.
+    #[error("{hostile} hostile of {ranks} ranks: {cause}")]
+    Rule {
+        /// How many it should bear.
+        hostile: usize,
+        /// The ranks.
+        ranks: usize,
+        /// What it needs.
+        cause: GradError,
+    },
+}
+
+impl OverRanks {
+    /// The rule that `aggregation` asks for on `ranks` ranks; `None` for the plain mean.
+    ///
+    /// # Errors
+    /// [`UnfitError`] when it cannot be used there.
+    pub fn of(aggregation: &Aggregation, ranks: usize, seed: u64) -> Result<Option<Self>, UnfitError> {
+        let before = aggregation.before.configs()?;
+        let rule = aggregation.rule.config(seed);
+        if matches!(rule, RuleConfig::Mean(_)) && before.is_empty() {
+            return Ok(None);
+        }
+        let bearing = |hostile: usize| OverRanks { rule: rule.clone(), before: before.clone(), hostile };
+        let unfit = |hostile: usize| move |cause| UnfitError::Rule { hostile, ranks, cause };
+        if let Some(hostile) = aggregation.hostile {
+            let over = bearing(hostile);
+            over.rehearse(ranks).map_err(unfit(hostile))?;
+            return Ok(Some(over));
+        }
+        let most =
+            (0..=ranks.saturating_sub(1) / 2).rev().map(bearing).find(|over| over.rehearse(ranks).is_ok());
+        if most.is_none() {
+            bearing(0).rehearse(ranks).map_err(unfit(0))?;
+        }
+        Ok(most)
+    }
+
+    /// How many hostile ranks it bears.
+    #[must_use]
+    pub fn hostile(&self) -> usize {
+        self.hostile
+    }
+
+    /// The rule for one rank.
+    ///
+    /// # Errors
+    /// [`GradError::Setting`] names the setting that is out of range.
+    pub fn build(&self) -> Result<Robust, GradError> {
+        let rule = Robust::new(self.hostile, self.rule.build()?);
+        Ok(self.before.iter().fold(rule, |rule, pre| rule.behind(pre.build())))
+    }
+
+    /// Tries it on made-up gradients: what it needs, with all that acts before it, shows best in a round.
+    fn rehearse(&self, ranks: usize) -> Result<(), GradError> {
+        const DIM: usize = 16;
+        let rows: Vec<Vec<f32>> = (0..ranks as u64)
+            .map(|rank| {
+                let mut row = vec![0.0; DIM];
+                Stream::new(0, Purpose::User(0), rank).fill_normal(&mut row);
+                row
+            })
+            .collect();
+        let rows: Vec<&[f32]> = rows.iter().map(Vec::as_slice).collect();
+        let set = RowSet::<Ranks>::from_slices(&rows)?;
+        match Reduce::<Ranks>::reduce(&mut self.build()?, 1, &set, &mut [0.0; DIM], &mut Scratch::new()) {
+            // what only these gradients bring about
+            Ok(()) | Err(GradError::NonFinite { .. } | GradError::NoWeight { .. }) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runfile::{RawRun, Registered};
+
+    fn over(section: &str, ranks: usize) -> Result<Option<OverRanks>, String> {
+        let text = format!(
+            "name = 'a'\n[model]\nkind = 'mlp'\n[data]\nkind = 'digits'\n[train]\nepochs = 1\n\
+             ranks = 20\n[optimizer]\nlr = 0.1\n[aggregation]\n{section}\n"
+        );
+        let run = RawRun::parse("a.toml", &text).and_then(|raw| raw.resolve(&Registered::default()));
+        let run = run.map_err(|error| error.to_string())?;
+        OverRanks::of(&run.aggregation, ranks, run.seed).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn the_mean_is_no_rule_unless_something_acts_before_it() {
+        assert_eq!(over("rule = 'mean'", 1), Ok(None));
+        assert!(over("rule = 'mean'\nbefore = ['nnm']", 5).is_ok_and(|over| over.is_some()));
+    }
+
+    #[test]
+    fn it_bears_as_many_as_it_can_unless_told() {
+        let hostile = |section: &str, ranks| over(section, ranks).map(|over| over.map(|over| over.hostile()));
+        assert_eq!(hostile("rule = 'krum'", 5), Ok(Some(1)));
+        assert_eq!(hostile("rule = 'krum'", 20), Ok(Some(8)));
+        assert_eq!(hostile("rule = 'median'", 5), Ok(Some(2)));
+        assert_eq!(hostile("rule = 'bulyan'", 11), Ok(Some(2)));
+        assert_eq!(hostile("rule = 'median'\nhostile = 1", 5), Ok(Some(1)));
+        // groups of two: five vectors of ten, of which Krum bears one
+        assert_eq!(hostile("rule = 'krum'\nbefore = ['bucketing']", 10), Ok(Some(1)));
+    }
+
+    #[test]
+    fn too_few_ranks_are_an_error_with_the_numbers() {
+        assert_eq!(
+            over("rule = 'krum'\nhostile = 2", 5),
+            Err("2 hostile of 5 ranks: krum needs 7 gradients over ranks, got 5".to_owned())
+        );
+        assert_eq!(
+            over("rule = 'krum'", 2),
+            Err("0 hostile of 2 ranks: krum needs 3 gradients over ranks, got 2".to_owned())
+        );
+        assert!(
+            over("rule = 'median'\nbefore = ['multi-metrics']", 9).is_err_and(|e| e.contains("not given"))
+        );
+    }
+}

@@ -1,0 +1,85 @@
+//! Rules over ranks that bear hostile ones, in the loop.
+
+use phalanx::grad::{GradError, Ranks, RowSet, Scratch};
+use phalanx::prelude::*;
+use phalanx::robust::{Krum, Median, Nnm, Robust, TrimmedMean};
+use phalanx::train::{Job, Methods, Outcome, Reduction, TrainConfig, TrainError};
+use phalanx_tests::{Device, bits, config, job, methods, train};
+
+/// Hands a rule whole gradients, one after the other, and not the shards of ranks.
+#[derive(Debug)]
+struct Gathered(Robust);
+
+impl Reduce<Ranks, Device> for Gathered {
+    fn name(&self) -> &'static str {
+        "gathered"
+    }
+
+    fn reduce(
+        &mut self,
+        step: u64,
+        set: &dyn GradSet<Ranks, Device>,
+        out_d: &mut [f32],
+        scratch: &mut Scratch,
+    ) -> Result<(), GradError> {
+        let mut rows = vec![vec![0.0; set.dim()]; set.len()];
+        rows.iter_mut().enumerate().try_for_each(|(i, row)| set.row(i, row))?;
+        let rows: Vec<&[f32]> = rows.iter().map(Vec::as_slice).collect();
+        self.0.reduce(step, &RowSet::<Ranks>::from_slices(&rows)?, out_d, scratch)
+    }
+}
+
+fn outcome<R: Reduce<Ranks, Device> + 'static>(ranks: usize, rule: fn() -> R) -> Outcome {
+    let job = job(ranks, TrainConfig { batch: 50, ..config() });
+    let methods = move || Methods { over_ranks: Box::new(rule()), ..methods(0.05) };
+    train(ranks, Job { methods: Box::new(methods), ..job }).expect("no rank fails")
+}
+
+/// Shares of unequal sizes, a gradient that the ranks cannot share evenly, and more ranks than blocks of it.
+#[test]
+fn shards_train_to_the_bits_of_whole_gradients() {
+    for ranks in 1..=5 {
+        let spread = outcome(ranks, || Robust::new(0, Median).behind(Nnm));
+        let gathered = outcome(ranks, || Gathered(Robust::new(0, Median).behind(Nnm)));
+        assert_eq!(bits(&spread), bits(&gathered), "{ranks} ranks");
+    }
+    let krum = outcome(5, || Robust::new(1, Krum::default()));
+    assert_eq!(bits(&krum), bits(&outcome(5, || Gathered(Robust::new(1, Krum::default())))));
+    assert_ne!(bits(&krum), bits(&outcome(5, || Robust::new(1, TrimmedMean))));
+}
+
+fn error_of(ranks: usize, settings: TrainConfig, methods: fn() -> Methods<Device>) -> String {
+    let job = Job { methods: Box::new(methods), ..job(ranks, settings) };
+    let error = train(ranks, job).expect_err("it cannot train");
+    let mut told = error.to_string();
+    let mut cause = std::error::Error::source(&error);
+    while let Some(error) = cause {
+        told = format!("{told}: {error}");
+        cause = error.source();
+    }
+    told
+}
+
+fn with_median() -> Methods<Device> {
+    Methods { over_ranks: Box::new(Robust::new(0, Median)), ..methods(0.05) }
+}
+
+#[test]
+fn what_a_rule_cannot_compare_is_refused() {
+    let shards = TrainConfig { reduction: Reduction::Reproducible { shards: 4 }, ..config() };
+    assert!(error_of(2, shards, with_median).contains("train.reduction = \"fast\""));
+    let few = error_of(2, TrainConfig { batch: 1, ..config() }, with_median);
+    assert!(few.contains("step 1 has 1 samples for 2 ranks"), "{few}");
+    let krum = || Methods { over_ranks: Box::new(Robust::new(1, Krum::default())), ..methods(0.05) };
+    let few = error_of(4, config(), krum);
+    assert!(few.contains("krum needs 5 gradients over ranks, got 4"), "{few}");
+}
+
+#[test]
+fn a_policy_that_takes_the_gradient_for_the_mean_is_refused() {
+    let ramp = phalanx::batch::PolicyConfig::NoiseScale(phalanx::batch::NoiseScaleConfig::default());
+    let policy = ramp.build().expect("defaults are in range");
+    let refused = phalanx::train::check_rule::<Device>(&Robust::new(0, Median), &*policy, &config());
+    assert!(matches!(refused, Err(TrainError::PolicyNeedsMean { rule: "median", .. })), "{refused:?}");
+    assert!(phalanx::train::check_rule::<Device>(&phalanx::grad::Mean, &*policy, &config()).is_ok());
+}
