@@ -206,7 +206,7 @@ pub fn tree_all_reduce_f64(
 /// // four leaves on three ranks: one, one and two
 /// let leaves = [[1e16], [1.0], [-1e16], [1.0]];
 /// let tree = ShardTree::new(4);
-/// let sums = run_ranks(WorldSize(3), &Options::default(), |comm| {
+/// let sums = run_ranks(WorldSize(3), &Options::default(), move |comm| {
 ///     let nodes: Vec<f64> = tree
 ///         .cover(tree.shards_of(comm.rank(), comm.size()))
 ///         .map(|node| leaves[node.start()..node.end()].iter().map(|leaf| leaf[0]).sum())

@@ -144,8 +144,9 @@ mod tests {
     fn each_attack_knows_the_honest_of_all() {
         let attack: Box<dyn Attack> = Box::new(Constant::Zero);
         let rule = UnderAttack::new(Mean, attack, vec![1], 0);
-        let mut rule = rule.and(Box::new(SignFlip { scale: 1.0 }), vec![4]);
-        assert_eq!(reduced(&mut rule, 1, &[&[1.0], &[50.0], &[2.0], &[3.0], &[-70.0]]), [0.8]);
+        let mut rule = rule.and(Box::new(SignFlip { scale: 1.0 }), vec![3]);
+        // of 1 and 3 the mean is 2: the others send 0 and -2
+        assert_eq!(reduced(&mut rule, 1, &[&[1.0], &[50.0], &[3.0], &[-70.0]]), [0.5]);
     }
 
     #[test]
