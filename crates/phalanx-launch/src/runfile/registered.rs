@@ -13,7 +13,8 @@ use phalanx_nn::{AnyNet, NnError, ParamBuilder, Registry, Task};
 /// let registered = Registered::default().with_model("perceptron", |config, task, params| {
 ///     Ok(Box::new(Mlp::from_config(config, task, params)?))
 /// });
-/// let text = "name = 'a'\n[model]\nkind = 'perceptron'\nhidden = [9]\n[data]\nkind = 'digits'\n";
+/// let text = "name = 'a'\n[model]\nkind = 'perceptron'\nhidden = [9]\n[data]\nkind = 'digits'\n\
+///     [train]\nepochs = 1\n[optimizer]\nlr = 0.1\n";
 /// RawRun::parse("a.toml", text)?.resolve(&registered)?;
 /// # Ok::<(), phalanx_launch::runfile::RunFileError>(())
 /// ```
