@@ -1,20 +1,29 @@
 //! The best subset of `n - f`, without looking at most of them.
 
+use phalanx_grad::GradError;
+
 /// Steps of a search at most: minutes are a hang to whoever waits.
 pub(crate) const LIMIT: u64 = 1_000_000;
 
-/// The `f` of `n` whose removal costs least, the first in order among equals; `None` past [`LIMIT`] steps.
+/// The `f` of `n` that `rule` removes: those whose removal costs least, the first in order among equals.
 ///
 /// `bound` says, of those removed so far and the first that may still go, the least that any completion can cost; it
 /// is the cost itself when `f` are removed.
+///
+/// # Errors
+/// [`GradError::TooManySubsets`] past [`LIMIT`] steps.
 pub(crate) fn best_removal(
+    rule: &'static str,
     n: usize,
     f: usize,
     mut bound: impl FnMut(&[usize], usize) -> f64,
-) -> Option<Vec<usize>> {
+) -> Result<Vec<usize>, GradError> {
     let mut search =
         Search { n, f, best: f64::INFINITY, found: Vec::new(), removed: Vec::new(), left: LIMIT };
-    search.descend(0, &mut bound).then_some(search.found)
+    match search.descend(0, &mut bound) {
+        true => Ok(search.found),
+        false => Err(GradError::TooManySubsets { rule, n, hostile: f, limit: LIMIT }),
+    }
 }
 
 struct Search {
@@ -64,20 +73,21 @@ mod tests {
     fn the_cheapest_removal_is_found_and_of_equals_the_first() {
         let costs = [3.0, 1.0, 2.0, 1.0];
         let sum = |removed: &[usize], _| removed.iter().map(|i| costs[*i]).sum();
-        assert_eq!(best_removal(4, 2, sum), Some(vec![1, 3]));
-        assert_eq!(best_removal(4, 1, sum), Some(vec![1]));
-        assert_eq!(best_removal(4, 0, sum), Some(vec![]));
+        assert_eq!(best_removal("mva", 4, 2, sum).unwrap(), [1, 3]);
+        assert_eq!(best_removal("mva", 4, 1, sum).unwrap(), [1]);
+        assert!(best_removal("mva", 4, 0, sum).unwrap().is_empty());
         assert_eq!(kept(4, &[1, 3]), [0, 2]);
     }
 
     #[test]
     fn a_search_without_end_ends() {
-        assert_eq!(best_removal(60, 30, |_, _| 0.0), Some((0..30).collect()));
+        assert_eq!(best_removal("mva", 60, 30, |_, _| 0.0).unwrap(), (0..30).collect::<Vec<_>>());
         let mut falling = 0.0;
         let never_sure = |_: &[usize], _| {
             falling -= 1.0;
             falling
         };
-        assert_eq!(best_removal(60, 30, never_sure), None);
+        let error = best_removal("mva", 60, 30, never_sure).unwrap_err();
+        assert!(matches!(error, GradError::TooManySubsets { rule: "mva", n: 60, hostile: 30, limit: LIMIT }));
     }
 }

@@ -1,6 +1,6 @@
 //! Minimum variance averaging: the mean of the `n - f` that are nearest to their mean.
 
-use crate::subsets::{LIMIT, best_removal, kept};
+use crate::subsets::{best_removal, kept};
 use crate::{Decision, Laws, Round, Rule};
 use phalanx_grad::GradError;
 use serde::{Deserialize, Serialize};
@@ -59,9 +59,7 @@ impl Rule for Mva {
                 .map(|(at, i)| stay[..at].iter().map(|j| distance(*i, *j)).sum::<f64>())
                 .sum()
         };
-        let removed = best_removal(n, f, bound);
-        let removed =
-            removed.ok_or(GradError::TooManySubsets { rule: self.name(), n, hostile: f, limit: LIMIT })?;
+        let removed = best_removal(self.name(), n, f, bound)?;
         Ok(Decision::mean_of(n, &kept(n, &removed)).with_scores(sums))
     }
 }

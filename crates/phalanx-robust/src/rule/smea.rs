@@ -1,7 +1,7 @@
 //! Smallest maximum eigenvalue averaging: the mean of the `n - f` that spread least in their worst direction.
 
 use crate::eigen::{centered, quotient, top};
-use crate::subsets::{LIMIT, best_removal, kept};
+use crate::subsets::{best_removal, kept};
 use crate::{Decision, Laws, Round, Rule};
 use phalanx_grad::GradError;
 use serde::{Deserialize, Serialize};
@@ -60,9 +60,7 @@ impl Rule for Smea {
             best = best.min(value);
             value
         };
-        let removed = best_removal(n, f, bound);
-        let removed =
-            removed.ok_or(GradError::TooManySubsets { rule: self.name(), n, hostile: f, limit: LIMIT })?;
+        let removed = best_removal(self.name(), n, f, bound)?;
         Ok(Decision::mean_of(n, &kept(n, &removed)))
     }
 }
