@@ -187,6 +187,20 @@ impl CommError {
         }
     }
 
+    /// Whether `rank` passed an argument of the length that a call needs.
+    ///
+    /// # Errors
+    /// [`Length`](Self::Length) if not.
+    pub const fn check_len(
+        rank: Rank,
+        op: OpKind,
+        what: &'static str,
+        got: usize,
+        need: usize,
+    ) -> Result<(), Self> {
+        if got == need { Ok(()) } else { Err(Self::Length { rank, op, what, got, need }) }
+    }
+
     /// What a panic said, for [`Panicked`](Self::Panicked).
     pub fn panic_message(payload: &(dyn Any + Send)) -> Arc<str> {
         let text =

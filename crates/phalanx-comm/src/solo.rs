@@ -91,10 +91,7 @@ impl SoloComm {
     }
 
     fn check_len(&self, op: OpKind, what: &'static str, got: usize, need: usize) -> Result<(), CommError> {
-        if got == need {
-            return Ok(());
-        }
-        Err(self.fail(CommError::Length { rank: Rank::ZERO, op, what, got, need }))
+        CommError::check_len(Rank::ZERO, op, what, got, need).map_err(|error| self.fail(error))
     }
 }
 
@@ -176,10 +173,8 @@ impl Communicator for SoloComm {
     fn start_tree_reduce(&self, tree: ShardTree, nodes: TreeNodes) -> Result<Pending<TreeNodes>, CommError> {
         let op = OpKind::TreeReduce;
         self.record(op, nodes.iter().map(|(_, region)| size_of_val(&**region)).sum())?;
-        self.check_len(op, "nodes", nodes.len(), 1)?;
-        if nodes[0].0 != tree.root() {
-            return Err(self.fail(CommError::Node { rank: Rank::ZERO, got: nodes[0].0.start(), need: 0 }));
-        }
+        let call = tree.reduction(Rank::ZERO, self.size(), Rank::ZERO, &nodes);
+        call.map_err(|error| self.fail(error))?;
         Ok(Pending::ready(nodes))
     }
 

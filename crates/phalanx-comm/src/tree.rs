@@ -19,8 +19,11 @@ mod accumulator;
 
 pub use accumulator::TreeAccumulator;
 
+use crate::call::{Call, OpKind, ReduceOp};
+use crate::element::Dtype;
 use crate::error::CommError;
 use crate::rank::{Rank, WorldSize};
+use crate::shared::Region;
 use std::ops::Range;
 
 /// The tree over a number of virtual shards. The left child of a node of `n > 1` shards has the largest power of two
@@ -82,6 +85,33 @@ impl ShardTree {
     /// [`CommError::Shards`] when there are more ranks than shards.
     pub const fn check(self, size: WorldSize) -> Result<(), CommError> {
         if size.get() <= self.shards { Ok(()) } else { Err(CommError::Shards { size, shards: self.shards }) }
+    }
+
+    /// The call by which `rank` of `size` has `nodes` summed, if they are those that [cover](Self::cover) its shards: what
+    /// backends check before [`start_tree_reduce`](crate::Communicator::start_tree_reduce) takes memory.
+    ///
+    /// # Errors
+    /// [`CommError::Shards`], [`CommError::Length`] and [`CommError::Node`] with other nodes, by `named`, which is `rank` in
+    /// the whole world.
+    pub fn reduction(
+        self,
+        rank: Rank,
+        size: WorldSize,
+        named: Rank,
+        nodes: &[(NodeId, Region<f32>)],
+    ) -> Result<Call, CommError> {
+        let op = OpKind::TreeReduce;
+        self.check(size)?;
+        let cover = self.cover(self.shards_of(rank, size));
+        CommError::check_len(named, op, "nodes", nodes.len(), cover.clone().count())?;
+        let len = nodes.first().map_or(0, |(_, region)| region.len());
+        for ((got, region), need) in nodes.iter().zip(cover) {
+            CommError::check_len(named, op, "elements in a node", region.len(), len)?;
+            if *got != need {
+                return Err(CommError::Node { rank: named, got: got.start(), need: need.start() });
+            }
+        }
+        Ok(Call::new(op).of(Dtype::F32, len).reducing(ReduceOp::Sum).with_counts(&[self.shards]))
     }
 
     /// The largest nodes that lie within `range` and together cover it, in order: at most twice the tree's depth.
@@ -239,6 +269,22 @@ mod tests {
         // (1e8 + 1) + (-1e8 + 1) = 1e8 - 99999999 rounded to -1e8 = 0; from the left it would be 1
         assert_eq!(ShardTree::new(4).fold(&shards), [0.0]);
         assert_eq!(((shards[0][0] + shards[1][0]) + shards[2][0]) + shards[3][0], 1.0);
+    }
+
+    #[test]
+    fn only_the_nodes_of_a_rank_are_summed() {
+        let (tree, size) = (ShardTree::new(6), WorldSize(2));
+        let nodes = |lens: [usize; 2]| -> Vec<_> {
+            tree.cover(0..3).zip(lens).map(|(node, len)| (node, Region::zeroed(len))).collect()
+        };
+        let call = |nodes: &[_]| tree.reduction(Rank(0), size, Rank(4), nodes);
+        assert_eq!(call(&nodes([5, 5])).map(|call| call.len), Ok(5));
+        let told = |nodes: &[_]| call(nodes).expect_err("other nodes").to_string();
+        assert!(told(&nodes([5, 5])[..1]).starts_with("rank 4"), "{}", told(&nodes([5, 5])[..1]));
+        assert!(told(&nodes([5, 4])).contains("elements in a node"), "{}", told(&nodes([5, 4])));
+        let mut swapped = nodes([5, 5]);
+        swapped.swap(0, 1);
+        assert!(matches!(call(&swapped), Err(CommError::Node { rank: Rank(4), got: 2, need: 0 })));
     }
 
     #[test]

@@ -289,10 +289,7 @@ impl Lane {
         got: usize,
         need: usize,
     ) -> Result<(), CommError> {
-        if got == need {
-            return Ok(());
-        }
-        Err(self.fail(CommError::Length { rank: self.world_rank(), op, what, got, need }))
+        CommError::check_len(self.world_rank(), op, what, got, need).map_err(|error| self.fail(error))
     }
 }
 

@@ -5,8 +5,7 @@ use super::post::{Goal, Message};
 use super::region::Region;
 use super::slot::{DEPTH, INLINE_BYTES, Part};
 use super::work::{self, Scratch};
-use crate::call::{Call, OpKind, ReduceOp, digest};
-use crate::element::Dtype;
+use crate::call::{Call, OpKind, ReduceOp};
 use crate::error::CommError;
 use crate::packing::{Packing, packed};
 use crate::rank::WorldSize;
@@ -100,21 +99,8 @@ impl Lane {
         tree: ShardTree,
         nodes: Vec<(NodeId, Region<f32>)>,
     ) -> Result<u64, CommError> {
-        let kind = OpKind::TreeReduce;
-        let rank = self.world_rank();
-        let size = WorldSize(self.group.size());
-        tree.check(size).map_err(|error| self.fail(error))?;
-        let cover = || tree.cover(tree.shards_of(self.rank(), size));
-        let len = nodes.first().map_or(0, |(_, region)| region.len());
-        self.check_len(kind, "nodes", nodes.len(), cover().count())?;
-        for ((got, region), need) in nodes.iter().zip(cover()) {
-            self.check_len(kind, "elements in a node", region.len(), len)?;
-            if *got != need {
-                return Err(self.fail(CommError::Node { rank, got: got.start(), need: need.start() }));
-            }
-        }
-        let mut call = Call::new(kind).of(Dtype::F32, len).reducing(ReduceOp::Sum);
-        call.digest = digest(&[tree.shards()]);
+        let (rank, size) = (self.rank(), WorldSize(self.group.size()));
+        let call = tree.reduction(rank, size, self.world_rank(), &nodes).map_err(|error| self.fail(error))?;
         self.start(call, Held::Nodes { tree, nodes })
     }
 
