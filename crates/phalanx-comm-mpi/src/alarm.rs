@@ -7,6 +7,7 @@ use crate::error::MpiError;
 use crate::ffi::{Handle, Requests};
 use crate::options::MpiOptions;
 use crate::segment::Segments;
+use phalanx_comm::cost::{Choice, Levels};
 use phalanx_comm::{CommError, Rank};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -34,6 +35,8 @@ pub(crate) struct Family {
     timeout: AtomicU64,
     has_failed: AtomicBool,
     inner: Mutex<Inner>,
+    /// How reductions go between nodes: who chooses, and by what.
+    tuned: Mutex<(Choice, Option<Levels>)>,
 }
 
 fn nanos(duration: Duration) -> u64 {
@@ -83,6 +86,7 @@ impl Family {
             timeout: AtomicU64::new(nanos(options.timeout)),
             has_failed: AtomicBool::new(false),
             inner: Mutex::new(inner),
+            tuned: Mutex::default(),
         }
     }
 
@@ -101,6 +105,15 @@ impl Family {
 
     pub(crate) fn set_timeout(&self, timeout: Duration) {
         self.timeout.store(nanos(timeout), Ordering::Relaxed);
+    }
+
+    pub(crate) fn tuned(&self) -> (Choice, Option<Levels>) {
+        *self.tuned.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// From now on, reductions go between nodes as this says. The same on all ranks, between two collectives.
+    pub(crate) fn set_tuned(&self, choice: Choice, levels: Option<Levels>) {
+        *self.tuned.lock().unwrap_or_else(PoisonError::into_inner) = (choice, levels);
     }
 
     /// A counter of the collectives of communicator `id` that this rank has announced, which others may ask for.

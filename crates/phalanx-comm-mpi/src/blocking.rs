@@ -50,8 +50,8 @@ impl Lane {
         Ok(result)
     }
 
-    const fn among(&self) -> Among {
-        Among { data: self.data, me: self.me, size: self.members.len() }
+    pub(crate) fn among(&self) -> Among<'_> {
+        Among { data: self.data, me: self.me, size: self.members.len(), nodes: &self.map.nodes }
     }
 
     pub(crate) fn barrier(&self) -> Result<(), CommError> {
@@ -342,10 +342,8 @@ impl Lane {
         got: usize,
         need: usize,
     ) -> Result<(), CommError> {
-        if got == need {
-            return Ok(());
-        }
-        Err(self.family.fail(CommError::Length { rank: self.world_rank(), op, what, got, need }))
+        let checked = CommError::check_len(self.world_rank(), op, what, got, need);
+        checked.map_err(|error| self.family.fail(error))
     }
 
     /// Pieces of so many ranks are more than a call may count.

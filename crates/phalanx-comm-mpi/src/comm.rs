@@ -2,6 +2,7 @@
 
 use crate::lane::Lane;
 use crate::started::Held;
+use phalanx_comm::cost::{Choice, Tuning};
 use phalanx_comm::{
     CommError, CommStats, Communicator, Driver, OpKind, OpRecord, Packing, Pending, Rank, ReduceOp, Region,
     ShardTree, SliceMut, SliceRef, Ticket, TreeNodes, WorldSize,
@@ -12,8 +13,9 @@ use std::sync::Arc;
 /// The communicator of one rank over MPI. A clone is the same rank.
 ///
 /// # Numerics
-/// Sums are in rank order, inside a node and between nodes, with the bits of ranks as threads; 16-bit floats are summed in
-/// `f32` and rounded once.
+/// Sums are in rank order, with the bits of ranks as threads; but started reductions over several nodes sum the ranks of each
+/// node first, in rank order, and then the nodes, in the order of their first ranks. Numbers that fit into an announcement
+/// are summed in rank order always. 16-bit floats are summed in `f32` and rounded once.
 #[derive(Clone, Debug)]
 pub struct MpiComm {
     pub(crate) lane: Arc<Lane>,
@@ -167,6 +169,11 @@ impl Communicator for MpiComm {
 
     fn stats(&self) -> CommStats {
         self.lane.stats.read()
+    }
+
+    fn tuning(&self) -> Option<Tuning> {
+        let tuning = self.lane.tuning();
+        (tuning.topology.nodes > 1 || tuning.choice != Choice::Auto).then_some(tuning)
     }
 }
 

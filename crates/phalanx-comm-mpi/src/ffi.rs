@@ -212,6 +212,23 @@ impl Handle {
         check("MPI_Allreduce", code)
     }
 
+    /// Starts the sum of at most [`MOST`] floats in place, in MPI's own order, in memory that `keep` has on the heap.
+    pub(crate) fn start_sum_in_place<K>(
+        self,
+        keep: K,
+        buf: impl for<'a> FnOnce(&'a mut K) -> &'a mut [f32],
+    ) -> Result<Request<K>, MpiError> {
+        // SAFETY: the request owns the buffer until the call is complete; constants of the library
+        unsafe {
+            Request::start(keep, |keep, request| {
+                let buf = buf(keep);
+                let (data, n, float) = (buf.as_mut_ptr().cast(), count(buf.len()), ffi::RSMPI_FLOAT);
+                let code = ffi::MPI_Iallreduce(in_place(), data, n, float, ffi::RSMPI_SUM, self.0, request);
+                check("MPI_Iallreduce", code)
+            })
+        }
+    }
+
     /// Collective: a segment to and from every rank, [`MOST`] elements or fewer each way.
     pub(crate) fn all_to_all(self, exchange: &Exchange<'_>) -> Result<(), MpiError> {
         let Exchange { send, recv, unit: unit_bytes } = exchange;

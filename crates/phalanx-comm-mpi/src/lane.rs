@@ -5,10 +5,12 @@ use crate::announce::{Announcement, Heard, WORDS};
 use crate::board::{Board, DEPTH};
 use crate::error::MpiError;
 use crate::ffi::{Handle, Request, SentAndReceived};
-use crate::segment::{SharedWords, Stages, Token};
+use crate::nodes::{NodeMap, TwoLevels, all_agree, share_words};
+use crate::segment::{SharedWords, Stages};
 use crate::started::Queue;
 use crate::wait::Patience;
 use phalanx_comm::backend::StatsCell;
+use phalanx_comm::cost::Tuning;
 use phalanx_comm::{Call, CommError, FlightRecorder, OpKind, OpRecord, Rank};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -32,6 +34,10 @@ pub(crate) struct Lane {
     pub(crate) board: Option<Board>,
     /// Where they stage buffers that are not shared.
     pub(crate) stages: Option<Stages>,
+    /// On which nodes the members are.
+    pub(crate) map: NodeMap,
+    /// Where they are on several nodes, and on some in numbers.
+    pub(crate) levels: Option<TwoLevels>,
     pub(crate) patience: Patience,
     pub(crate) flight: FlightRecorder,
     pub(crate) stats: StatsCell,
@@ -83,20 +89,10 @@ impl Shared {
         size: usize,
     ) -> Result<Option<Self>, MpiError> {
         let lens = [Board::words(size), size * STAGE_BYTES / 8];
-        let made = lens.map(|len| (me == 0).then(|| family.segments.words(len)).transpose());
-        let [board, stages] = made;
-        let (board, stages) = (board?, stages?);
-        let token = |made: &Option<(_, Token)>| made.as_ref().map_or(0, |(_, token)| token.segment);
-        let mut tokens = [token(&board), token(&stages)];
-        data.broadcast(bytemuck::cast_slice_mut(&mut tokens), 0)?;
-        let mapped = |made: Option<(SharedWords, Token)>, at: usize| match made {
-            Some((words, _)) => Ok(words),
-            None => family.segments.words_of(pid, Token { segment: tokens[at], offset: 0 }, lens[at]),
-        };
-        let both = mapped(board, 0).and_then(|board| Ok((board, mapped(stages, 1)?)));
-        let mut have = vec![0; size];
-        data.all_gather(&[u64::from(both.is_ok())], &mut have)?;
-        Ok(both.ok().filter(|_| have.iter().all(|has| *has == 1)).map(|(board, stages)| Self {
+        let words = share_words(family, data, me, pid, &lens)?;
+        let is_shared = all_agree(data, words.is_some())?;
+        let words = words.filter(|_| is_shared).and_then(|words| <[SharedWords; 2]>::try_from(words).ok());
+        Ok(words.map(|[board, stages]| Self {
             board: Board::new(board, size, me),
             stages: Stages::new(stages, size),
         }))
@@ -114,9 +110,14 @@ impl Lane {
         let (announce, data) = (handle.duplicate()?, handle.duplicate()?);
         let (me, size) = (data.rank()?, members.len());
         let place = |rank: &Rank| family.places[rank.index()];
-        let is_one_node = members.iter().all(|rank| place(rank).node == place(&members[0]).node);
-        let shared = match is_one_node && size > 1 {
-            true => Shared::among(&family, data, me, place(&members[0]).pid, size)?,
+        let map = NodeMap::new(members.iter().map(|rank| place(rank).node), me);
+        let first = place(&members[map.neighbours()[0]]).pid;
+        let shared = match map.nodes.len() == 1 && size > 1 {
+            true => Shared::among(&family, data, me, first, size)?,
+            false => None,
+        };
+        let levels = match map.topology().has_levels() {
+            true => TwoLevels::among(&family, data, &map, first)?,
             false => None,
         };
         let (board, stages) = shared.map(|shared| (shared.board, shared.stages)).unzip();
@@ -131,6 +132,8 @@ impl Lane {
             data,
             board,
             stages,
+            map,
+            levels,
             patience,
             flight: FlightRecorder::new(),
             stats: StatsCell::default(),
@@ -143,6 +146,17 @@ impl Lane {
 
     pub(crate) fn size(&self) -> usize {
         self.members.len()
+    }
+
+    /// How started reductions go between the nodes of this communicator.
+    pub(crate) fn tuning(&self) -> Tuning {
+        let (choice, levels) = self.family.tuned();
+        Tuning { choice, topology: self.map.topology(), levels }
+    }
+
+    /// Where the ranks of this node say how far they are.
+    pub(crate) fn node_board(&self) -> Option<&Board> {
+        self.board.as_ref().or_else(|| self.levels.as_ref()?.board.as_ref())
     }
 
     /// This rank in the whole world.

@@ -24,10 +24,12 @@
 //!    `MPI_Iallgather` between nodes. Numbers that fit travel in it, and then that is all.
 //! 2. When all have announced, each compares all calls, and goes on only if they are the same.
 //! 3. Inside a node, ranks map the memory that [`alloc`](phalanx_comm::Communicator::alloc) gave out: each reduces its share
-//!    of the coordinates of all buffers in one pass, the code of the thread backend. Between nodes, slices of the buffers
-//!    are exchanged by MPI and reduced in rank order.
+//!    of the coordinates of all buffers in one pass, the code of the thread backend. Between nodes with several ranks, the
+//!    ranks of each sum a slice each and exchange it with one rank of every other node; or slices of all buffers are
+//!    exchanged between all ranks. `MpiWorld::tune` measures which is faster; both give the same bits.
 //!
-//! So a disagreement is found before any memory is touched, and sums have the bits of ranks as threads.
+//! So a disagreement is found before any memory is touched. Sums on one node, and those of one rank a node, have the bits of
+//! ranks as threads; started reductions over several nodes of several ranks sum the ranks of each node first.
 
 #![cfg_attr(not(feature = "mpi"), forbid(unsafe_code))]
 #![cfg_attr(feature = "mpi", deny(unsafe_code))]
@@ -48,7 +50,13 @@ mod error;
 #[expect(unsafe_code, reason = "the calls of MPI")]
 mod ffi;
 #[cfg(feature = "mpi")]
+mod hierarchical;
+#[cfg(feature = "mpi")]
 mod lane;
+#[cfg(feature = "mpi")]
+mod library;
+#[cfg(feature = "mpi")]
+mod nodes;
 #[cfg(feature = "mpi")]
 mod options;
 #[cfg(feature = "mpi")]
@@ -58,6 +66,8 @@ mod segment;
 mod slices;
 #[cfg(feature = "mpi")]
 mod started;
+#[cfg(feature = "mpi")]
+mod tune;
 #[cfg(feature = "mpi")]
 mod wait;
 #[cfg(feature = "mpi")]

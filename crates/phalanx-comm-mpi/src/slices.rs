@@ -1,9 +1,9 @@
-//! Reductions between nodes: each rank receives its slice of all buffers, reduces it in rank order, and all gather
-//! the result. As many bytes travel as by a ring, and the sum has the bits of ranks as threads.
+//! Reductions between all ranks: each receives its slice of all buffers, reduces it, and all gather the result. As many
+//! bytes travel as by a ring.
 
 use crate::error::MpiError;
 use crate::ffi::{Exchange, Handle, Layout, Placed, Request};
-use phalanx_comm::backend::{fold_ranks, fold_ranks_packed, share};
+use phalanx_comm::backend::{fold_nodes, fold_ranks, share};
 use phalanx_comm::{Element, Packing, Rank, ReduceOp, ShardTree, TreeNodes, WorldSize};
 use std::ops::Range;
 
@@ -45,7 +45,7 @@ impl Cut {
 
 /// Sums `buf` over all ranks, in rank order, and returns when it is done.
 pub(crate) fn all_reduce<T: Element>(
-    Among { data, me, size }: Among,
+    Among { data, me, size, .. }: Among<'_>,
     buf: &mut [T],
     op: ReduceOp,
     scratch: &mut Vec<u64>,
@@ -93,7 +93,7 @@ pub(crate) struct Moving {
 /// What is reduced.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Kind {
-    /// One buffer a rank, in rank order.
+    /// One buffer a rank, node by node.
     Ranks(ReduceOp, Packing),
     /// The nodes of a tree, in its order.
     Tree(ShardTree),
@@ -120,15 +120,17 @@ struct Kept {
 
 /// Where a reduction takes place.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Among {
+pub(crate) struct Among<'a> {
     pub(crate) data: Handle,
     pub(crate) me: usize,
     pub(crate) size: usize,
+    /// The ranks of each node, which started reductions sum first.
+    pub(crate) nodes: &'a [Vec<usize>],
 }
 
 impl Moving {
     /// Starts with `nodes`, at least one, of one length.
-    pub(crate) fn start(kind: Kind, nodes: TreeNodes, among: Among) -> Result<Self, MpiError> {
+    pub(crate) fn start(kind: Kind, nodes: TreeNodes, among: Among<'_>) -> Result<Self, MpiError> {
         let mut moving = Self { kind, chunk: 0..0, is_spreading: true, flight: None };
         let empty = Cut { mine: 0..0, slices: Layout::default(), copies: Layout::default() };
         moving.next_chunk(Kept { nodes, cut: empty, packed: Vec::new(), copies: Vec::new() }, among)?;
@@ -136,7 +138,7 @@ impl Moving {
     }
 
     /// Does what is due without waiting; the nodes once all is done, the total in the first of them.
-    pub(crate) fn advance(&mut self, among: Among) -> Result<Option<TreeNodes>, MpiError> {
+    pub(crate) fn advance(&mut self, among: Among<'_>) -> Result<Option<TreeNodes>, MpiError> {
         while let Some(flight) = &mut self.flight {
             if !flight.test()? {
                 break;
@@ -154,8 +156,8 @@ impl Moving {
     }
 
     /// Sends slices of the next chunk to the ranks that reduce them.
-    fn next_chunk(&mut self, mut kept: Kept, among: Among) -> Result<(), MpiError> {
-        let Among { data, me, size } = among;
+    fn next_chunk(&mut self, mut kept: Kept, among: Among<'_>) -> Result<(), MpiError> {
+        let Among { data, me, size, .. } = among;
         let start = self.chunk.end;
         let chunk = start..(start + CHUNK).min(len(&kept.nodes));
         kept.cut = Cut::new(me, size, chunk.len(), size_of::<f32>(), |rank| self.kind.nodes(rank, size))?;
@@ -186,13 +188,13 @@ impl Moving {
     }
 
     /// Reduces this rank's slice and sends it to all.
-    fn spread(&mut self, mut kept: Kept, among: Among) -> Result<(), MpiError> {
-        let Among { data, size, .. } = among;
+    fn spread(&mut self, mut kept: Kept, among: Among<'_>) -> Result<(), MpiError> {
+        let Among { data, size, nodes, .. } = among;
         let (mine, n) = (kept.cut.mine.clone(), kept.cut.mine.len());
         let total = &mut kept.nodes[0].1[self.chunk.clone()][mine];
         match self.kind {
             Kind::Ranks(op, packing) => {
-                fold_ranks_packed(total, size, |rank| &kept.copies[rank * n..(rank + 1) * n], packing, op);
+                fold_nodes(total, nodes, |rank| &kept.copies[rank * n..(rank + 1) * n], packing, op);
             }
             Kind::Tree(tree) => {
                 fold_tree(tree, size, n, &mut kept.copies);

@@ -2,12 +2,15 @@
 
 use crate::announce::{Announcement, Heard, PAYLOAD_BYTES, PAYLOAD_WORDS};
 use crate::board::DEPTH;
+use crate::hierarchical::{Hierarchical, Job};
 use crate::lane::{Announced, Lane, Local};
+use crate::library::Library;
 use crate::segment::Token;
-use crate::slices::{Among, Kind, Moving};
-use phalanx_comm::backend::{self, digest};
+use crate::slices::{Kind, Moving};
+use phalanx_comm::backend;
+use phalanx_comm::cost::Method;
 use phalanx_comm::{
-    Call, CommError, Dtype, NodeId, OpKind, Packing, Rank, ReduceOp, Region, ShardTree, TreeNodes, WorldSize,
+    Call, CommError, NodeId, OpKind, Packing, Rank, ReduceOp, Region, ShardTree, TreeNodes, WorldSize,
 };
 use std::collections::VecDeque;
 use std::time::Instant;
@@ -26,6 +29,8 @@ struct Op {
     kind: Kind,
     nodes: TreeNodes,
     stage: Stage,
+    /// Whether other ranks of this node work on its memory.
+    is_shared: bool,
     /// Whether nobody waits for the result.
     is_forgotten: bool,
 }
@@ -34,8 +39,12 @@ struct Op {
 enum Stage {
     Queued,
     Announced(Announced),
-    /// Between nodes, or in memory that is not shared.
+    /// Between all ranks.
     Moving(Moving),
+    /// Inside nodes, and between them.
+    Hierarchical(Hierarchical),
+    /// In the hands of the library.
+    Library(Library),
     /// This rank's share is done.
     Worked,
 }
@@ -53,6 +62,13 @@ pub(crate) struct Queue {
 // SAFETY: the addresses in `starts` are followed only in the call that wrote them
 #[expect(unsafe_code, reason = "scratch memory for addresses")]
 unsafe impl Send for Queue {}
+
+/// Lists that are made anew for each reduction, and kept so that none allocates.
+struct Scratch<'a> {
+    starts: &'a mut Vec<*mut f32>,
+    firsts: &'a mut Vec<usize>,
+    merges: &'a mut Vec<(usize, usize)>,
+}
 
 impl Queue {
     pub(crate) fn is_empty(&self) -> bool {
@@ -101,20 +117,9 @@ impl Lane {
 
     /// Starts the sum of `nodes` in the order of `tree`, and returns its number.
     pub(crate) fn start_tree_reduce(&self, tree: ShardTree, nodes: TreeNodes) -> Result<u64, CommError> {
-        let (op, rank, size) = (OpKind::TreeReduce, self.world_rank(), WorldSize(self.size()));
-        tree.check(size).map_err(|error| self.family.fail(error))?;
-        let cover = || tree.cover(tree.shards_of(Rank(self.me), size));
-        let len = nodes.first().map_or(0, |(_, region)| region.len());
-        self.check_len(op, "nodes", nodes.len(), cover().count())?;
-        for ((got, region), need) in nodes.iter().zip(cover()) {
-            self.check_len(op, "elements in a node", region.len(), len)?;
-            if *got != need {
-                let error = CommError::Node { rank, got: got.start(), need: need.start() };
-                return Err(self.family.fail(error));
-            }
-        }
-        let mut call = Call::new(op).of(Dtype::F32, len).reducing(ReduceOp::Sum);
-        call.digest = digest(&[tree.shards()]);
+        let (rank, size) = (Rank(self.me), WorldSize(self.size()));
+        let call = tree.reduction(rank, size, self.world_rank(), &nodes);
+        let call = call.map_err(|error| self.family.fail(error))?;
         self.start(call, Kind::Tree(tree), nodes)
     }
 
@@ -123,7 +128,7 @@ impl Lane {
         let mut local = self.lock();
         local.last += 1;
         let seq = local.last;
-        let op = Op { seq, call, kind, nodes, stage: Stage::Queued, is_forgotten: false };
+        let op = Op { seq, call, kind, nodes, stage: Stage::Queued, is_shared: false, is_forgotten: false };
         self.note(seq, call.op, op.bytes(), self.family.now());
         local.queue.ops.push_back(op);
         self.announce_queued(&mut local)?;
@@ -232,60 +237,139 @@ impl Lane {
     }
 
     fn work_announced(&self, local: &mut Local) -> Result<(), CommError> {
-        let among = Among { data: self.data, me: self.me, size: self.size() };
         let Queue { ops, starts, firsts, merges, .. } = &mut local.queue;
+        let mut scratch = Scratch { starts, firsts, merges };
         for op in ops.iter_mut().filter(|op| !matches!(op.stage, Stage::Worked)) {
-            let seq = op.seq;
-            match &mut op.stage {
-                Stage::Announced(announced) => {
-                    if !self.is_heard(announced, seq)? {
-                        break;
-                    }
-                    let (is_inline, kind, call) = (op.is_inline(), op.kind, op.call);
-                    let Stage::Announced(announced) = std::mem::replace(&mut op.stage, Stage::Worked) else {
-                        break;
-                    };
-                    let nodes = &mut op.nodes;
-                    let words = nodes.first().map_or(0, |(_, region)| region.len());
-                    let next = self.with_heard(&announced, seq, &call, |heard| {
-                        // nothing to exchange: Open MPI 4.1 never completes an Ialltoallv of nothing
-                        if self.size() == 1 || call.len == 0 {
-                            return Ok(Stage::Worked);
-                        }
-                        if let (true, Kind::Ranks(op, _)) = (is_inline, kind) {
-                            self.reduce_inline(heard, &mut nodes[0].1, op);
-                            return Ok(Stage::Worked);
-                        }
-                        if self.addresses(heard, kind, words, nodes, (starts, firsts))? {
-                            self.reduce_shared(kind, words, starts, firsts, merges);
-                            return Ok(Stage::Worked);
-                        }
-                        let moving = Moving::start(kind, std::mem::take(nodes), among);
-                        moving.map(Stage::Moving).map_err(|error| self.broken(&error))
-                    })?;
-                    op.stage = next;
-                    if matches!(op.stage, Stage::Moving(_)) {
-                        break;
-                    }
-                    self.worked(seq);
+            if let Stage::Announced(announced) = &mut op.stage {
+                if !self.is_heard(announced, op.seq)? {
+                    break;
                 }
-                Stage::Moving(moving) => {
-                    let Some(nodes) = moving.advance(among).map_err(|error| self.broken(&error))? else {
-                        break;
-                    };
-                    (op.nodes, op.stage) = (nodes, Stage::Worked);
-                    self.worked(seq);
-                }
-                Stage::Queued | Stage::Worked => break,
+                self.begin_work(op, &mut scratch)?;
+            }
+            if !self.go_on(op, &mut scratch)? {
+                break;
+            }
+            if let Some(board) = self.node_board() {
+                board.done(op.seq);
             }
         }
         Ok(())
     }
 
-    fn worked(&self, seq: u64) {
-        if let Some(board) = &self.board {
-            board.done(seq);
+    /// Works on a collective that all have announced, as far as it needs nobody.
+    fn begin_work(&self, op: &mut Op, scratch: &mut Scratch<'_>) -> Result<(), CommError> {
+        let Stage::Announced(announced) = std::mem::replace(&mut op.stage, Stage::Worked) else {
+            return Ok(());
+        };
+        let (is_inline, kind, call) = (op.is_inline(), op.kind, op.call);
+        let Op { nodes, is_shared, .. } = op;
+        let len = nodes.first().map_or(0, |(_, region)| region.len());
+        op.stage = self.with_heard(&announced, op.seq, &call, |heard| {
+            // nothing to exchange: Open MPI 4.1 never completes an Ialltoallv of nothing
+            if self.size() == 1 || call.len == 0 {
+                return Ok(Stage::Worked);
+            }
+            if let (true, Kind::Ranks(op, _)) = (is_inline, kind) {
+                self.reduce_inline(heard, &mut nodes[0].1, op);
+                return Ok(Stage::Worked);
+            }
+            let method = self.method(kind, len);
+            if method == Method::Library {
+                let library = Library::start(self.data, std::mem::take(nodes));
+                return library.map(Stage::Library).map_err(|error| self.broken(&error));
+            }
+            if self.addresses(heard, kind, len, nodes, scratch)? {
+                *is_shared = true;
+                self.reduce_shared(kind, len, scratch);
+                return Ok(Stage::Worked);
+            }
+            if let (Method::Hierarchical, Kind::Ranks(op, packing)) = (method, kind)
+                && let (Some(levels), Some(tokens)) = (&self.levels, self.neighbours(heard))
+            {
+                *is_shared = true;
+                let job = Job { packing, op, len };
+                return Ok(Stage::Hierarchical(Hierarchical::new(job, tokens, &self.map, levels.column)));
+            }
+            let moving = Moving::start(kind, std::mem::take(nodes), self.among());
+            moving.map(Stage::Moving).map_err(|error| self.broken(&error))
+        })?;
+        Ok(())
+    }
+
+    /// Goes on with a collective that is under way; whether this rank's part of it is done.
+    fn go_on(&self, op: &mut Op, scratch: &mut Scratch<'_>) -> Result<bool, CommError> {
+        let nodes = match &mut op.stage {
+            Stage::Moving(moving) => moving.advance(self.among()).map_err(|error| self.broken(&error))?,
+            Stage::Library(library) => library.advance().map_err(|error| self.broken(&error))?,
+            Stage::Hierarchical(reduction) => {
+                while reduction.is_due().map_err(|error| self.broken(&error))? {
+                    self.neighbour_addresses(&reduction.tokens, &mut op.nodes[0].1, scratch)?;
+                    if self.step(reduction, scratch)? {
+                        op.stage = Stage::Worked;
+                        return Ok(true);
+                    }
+                }
+                return Ok(false);
+            }
+            Stage::Worked => return Ok(true),
+            Stage::Queued | Stage::Announced(_) => return Ok(false),
+        };
+        if let Some(nodes) = nodes {
+            (op.nodes, op.stage) = (nodes, Stage::Worked);
         }
+        Ok(matches!(op.stage, Stage::Worked))
+    }
+
+    /// How a reduction of buffers of `len` words goes between nodes.
+    fn method(&self, kind: Kind, len: usize) -> Method {
+        let Kind::Ranks(op, packing) = kind else { return Method::Flat };
+        let bytes = (len * size_of::<f32>()) as u64;
+        match self.tuning().method(bytes, bytes * packing.per_word() as u64) {
+            // the library adds no 16-bit floats, and need not carry a NaN through a minimum
+            Method::Library if (op, packing) != (ReduceOp::Sum, Packing::F32) => Method::Hierarchical,
+            method => method,
+        }
+    }
+
+    /// Where the buffers of this node's ranks are, if those of all ranks of all nodes can be mapped where they are.
+    fn neighbours(&self, heard: &dyn Heard) -> Option<Vec<Token>> {
+        let token = |rank| Token { segment: heard.payload(rank, 0), offset: heard.payload(rank, 1) };
+        // every rank looks at all tokens, so that all come to the same answer
+        let all_are_shared = (0..self.size()).all(|rank| !token(rank).is_nowhere());
+        all_are_shared.then(|| self.map.neighbours().iter().map(|rank| token(*rank)).collect())
+    }
+
+    /// The addresses here of the buffers of this node's ranks.
+    fn neighbour_addresses(
+        &self,
+        tokens: &[Token],
+        own: &mut Region<f32>,
+        scratch: &mut Scratch<'_>,
+    ) -> Result<(), CommError> {
+        scratch.starts.clear();
+        for (rank, token) in self.map.neighbours().iter().zip(tokens) {
+            let address = match *rank == self.me {
+                true => own.as_mut_ptr(),
+                false => self.address_of(*rank, *token, own.len())?,
+            };
+            scratch.starts.push(address);
+        }
+        Ok(())
+    }
+
+    /// The address here of `len` words of another member.
+    fn address_of(&self, rank: usize, token: Token, len: usize) -> Result<*mut f32, CommError> {
+        let world = self.members[rank];
+        let pid = self.family.places[world.index()].pid;
+        let address = self.family.segments.address(world, pid, token, len);
+        address.map_err(|error| self.broken(&error))
+    }
+
+    #[expect(unsafe_code, reason = "the fused reductions of phalanx-comm, on mapped memory")]
+    fn step(&self, reduction: &mut Hierarchical, scratch: &Scratch<'_>) -> Result<bool, CommError> {
+        // SAFETY: all ranks of the node have announced these buffers, which their queues hold until all are done; no other
+        // rank of it has this slice
+        unsafe { reduction.step(scratch.starts) }.map_err(|error| self.broken(&error))
     }
 
     /// Where the buffers of all ranks are here; false if some are not shared, on every rank alike.
@@ -295,15 +379,15 @@ impl Lane {
         kind: Kind,
         len: usize,
         own: &mut TreeNodes,
-        (starts, firsts): (&mut Vec<*mut f32>, &mut Vec<usize>),
+        scratch: &mut Scratch<'_>,
     ) -> Result<bool, CommError> {
         if self.board.is_none() {
             return Ok(false);
         }
-        starts.clear();
-        firsts.clear();
+        scratch.starts.clear();
+        scratch.firsts.clear();
         for rank in 0..self.size() {
-            firsts.push(starts.len());
+            scratch.firsts.push(scratch.starts.len());
             let nodes = kind.nodes(rank, self.size());
             for at in (0..nodes).map(|node| node * TOKEN_WORDS) {
                 let token = match at + TOKEN_WORDS <= PAYLOAD_WORDS {
@@ -314,46 +398,39 @@ impl Lane {
                 if nodes * TOKEN_WORDS > PAYLOAD_WORDS || token.is_nowhere() {
                     return Ok(false);
                 }
-                let address = if rank == self.me {
-                    own[at / TOKEN_WORDS].1.as_mut_ptr()
-                } else {
-                    let pid = self.family.places[self.members[rank].index()].pid;
-                    let address = self.family.segments.address(self.members[rank], pid, token, len);
-                    address.map_err(|error| self.broken(&error))?
+                let address = match rank == self.me {
+                    true => own[at / TOKEN_WORDS].1.as_mut_ptr(),
+                    false => self.address_of(rank, token, len)?,
                 };
-                starts.push(address);
+                scratch.starts.push(address);
             }
         }
         Ok(true)
     }
 
     #[expect(unsafe_code, reason = "the fused reductions of phalanx-comm, on mapped memory")]
-    fn reduce_shared(
-        &self,
-        kind: Kind,
-        len: usize,
-        starts: &[*mut f32],
-        firsts: &[usize],
-        merges: &mut Vec<(usize, usize)>,
-    ) {
+    fn reduce_shared(&self, kind: Kind, len: usize, scratch: &mut Scratch<'_>) {
+        let Scratch { starts, firsts, merges } = scratch;
         let mine = backend::share(self.me, self.size(), len, size_of::<f32>());
         match kind {
             // SAFETY: all have announced a buffer of `len` words, which their queue holds until all are done; no
             // other rank has this share
-            Kind::Ranks(op, packing) => unsafe { backend::all_reduce_packed(starts, mine, packing, op) },
+            Kind::Ranks(op, packing) => unsafe {
+                backend::all_reduce_packed(&starts[..], mine, packing, op);
+            },
             Kind::Tree(tree) => {
                 let size = WorldSize(self.size());
                 let cover = |rank: Rank| tree.cover(tree.shards_of(rank, size));
                 tree.merges(size.ranks().flat_map(cover), merges);
                 // SAFETY: as above
-                unsafe { backend::tree_reduce(starts, merges, firsts, mine) };
+                unsafe { backend::tree_reduce(&starts[..], merges, firsts, mine) };
             }
         }
     }
 
     fn complete_worked(&self, local: &mut Local) {
         while let Some(op) = local.queue.ops.front_mut() {
-            let is_over = op.is_inline() || self.board.as_ref().is_none_or(|board| board.all_done(op.seq));
+            let is_over = !op.is_shared || self.node_board().is_none_or(|board| board.all_done(op.seq));
             if !matches!(op.stage, Stage::Worked) || !is_over {
                 break;
             }

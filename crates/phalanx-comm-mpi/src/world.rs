@@ -6,6 +6,8 @@ use crate::error::MpiError;
 use crate::ffi::{self, Handle};
 use crate::lane::Lane;
 use crate::options::{MpiOptions, Nodes};
+use crate::tune;
+use phalanx_comm::cost::{Choice, Tuning};
 use phalanx_comm::{CommError, Communicator, Rank, WorldError, WorldSize};
 use std::error::Error;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -84,6 +86,35 @@ impl MpiWorld {
     /// only after the start. The same on every rank.
     pub fn set_timeout(&self, timeout: Duration) {
         self.family.set_timeout(timeout);
+    }
+
+    /// From now on, started reductions go between nodes as `choice` says: measured, where it leaves that open. Until then,
+    /// those that can be are hierarchical.
+    ///
+    /// Takes some tens of all-reduces of up to 512 KiB where there are several nodes, and two messages where there is one.
+    ///
+    /// # Collective
+    /// Every rank; blocks. The choice of rank 0 counts.
+    ///
+    /// # Numerics
+    /// [`Choice::Auto`] chooses between ways that give the same bits. [`Method::Library`](phalanx_comm::cost::Method::Library)
+    /// sums in the library's own order.
+    ///
+    /// # Errors
+    /// The failure of the world.
+    pub fn tune(&self, choice: Choice) -> Result<Tuning, CommError> {
+        tune::tune(&self.comm, choice)
+    }
+
+    /// As [`tune`](Self::tune), without a measurement: what was measured before counts on.
+    ///
+    /// # Collective
+    /// Every rank; blocks. The choice of rank 0 counts.
+    ///
+    /// # Errors
+    /// The failure of the world.
+    pub fn choose(&self, choice: Choice) -> Result<Tuning, CommError> {
+        tune::choose(&self.comm, choice)
     }
 
     /// The sum over ranks by MPI's own `MPI_Allreduce`, in place, `chunk` elements a call: what the communicator is measured

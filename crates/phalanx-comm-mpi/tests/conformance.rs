@@ -1,8 +1,10 @@
 //! The conformance suite on ranks as processes: in one node's memory, between nodes, and both.
 
-use phalanx_comm::{CommError, Communicator, Rank, RankFailure, WorldError};
+use phalanx_comm::cost::{Choice, Method};
+use phalanx_comm::{CommError, Communicator, Rank, RankFailure, ReduceOp, WorldError};
 use phalanx_comm_mpi::{MpiOptions, MpiWorld, Nodes};
 use phalanx_testkit::conform::{Trouble, communicator, disagreements};
+use phalanx_testkit::exact::rough;
 use phalanx_testkit::mpi::on_ranks;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -33,8 +35,50 @@ fn conforms(nodes: Nodes) {
             in_trouble(&mut world, trouble, nodes);
         }
         world.renew(&patient).expect("MPI lives");
+        let same = world.run(|comm| methods_agree(&world, &*comm, nodes));
+        assert!(same.is_ok(), "{same:?}");
+        world.renew(&patient).expect("MPI lives");
     }
     assert_eq!(world.end(0), 0);
+}
+
+/// Every way to reduce between nodes gives the sum that is due: node by node, in the bits of one fold, or by the library
+/// with exact numbers.
+fn methods_agree(world: &MpiWorld, comm: &dyn Communicator, nodes: Nodes) -> Result<(), CommError> {
+    let (rank, size) = (comm.rank().index(), comm.size().get());
+    let most = match nodes {
+        Nodes::AtMost(most) => most,
+        Nodes::Hosts => size,
+    };
+    let ranks: Vec<usize> = (0..size).collect();
+    let by_node: Vec<&[usize]> = ranks.chunks(most).collect();
+    let sum_of = |ranks: &[usize], i: usize| {
+        ranks[1..].iter().fold(rough(ranks[0], i), |sum, rank| sum + rough(*rank, i))
+    };
+    let expected =
+        |i: usize| by_node[1..].iter().fold(sum_of(by_node[0], i), |sum, node| sum + sum_of(node, i));
+    for method in [Method::Flat, Method::Hierarchical, Method::Library] {
+        let tuning = world.choose(Choice::Fixed(method))?;
+        assert_eq!((tuning.choice, tuning.topology.nodes), (Choice::Fixed(method), by_node.len()));
+        // slices that are empty on some ranks, and slices of several chunks
+        for len in [60, 5003, 2_200_000] {
+            let mut region = comm.alloc(len)?;
+            let is_exact = method == Method::Library;
+            let number = |i: usize| if is_exact { (rank + i % 9) as f32 } else { rough(rank, i) };
+            region.iter_mut().enumerate().for_each(|(i, x)| *x = number(i));
+            let region = comm.start_all_reduce(region, ReduceOp::Sum)?.wait()?;
+            let whole = |i: usize| (size * (i % 9) + size * (size - 1) / 2) as f32;
+            let due = |i: usize| if is_exact { whole(i) } else { expected(i) };
+            let wrong = region.iter().enumerate().find(|(i, x)| **x != due(*i));
+            assert_eq!(wrong, None, "{method}: element and value of {len} on {:?}", tuning.topology);
+        }
+    }
+    // what is measured is the same on all ranks
+    let tuning = world.tune(Choice::Auto)?;
+    let told = comm.all_gather_bytes(tuning.to_string().as_bytes())?;
+    assert!(told.iter().all(|of| *of == told[0]), "{told:?}");
+    assert_eq!(comm.tuning().is_some(), by_node.len() > 1);
+    Ok(())
 }
 
 fn failure(error: WorldError<CommError>) -> CommError {

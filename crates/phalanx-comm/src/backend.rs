@@ -5,6 +5,7 @@
 pub use crate::arithmetic::Arithmetic;
 pub use crate::call::digest;
 pub use crate::shared::fused::{
-    Addresses, all_reduce, all_reduce_packed, fold_ranks, fold_ranks_packed, share, tree_reduce,
+    Addresses, all_reduce, all_reduce_packed, fold_nodes, fold_ranks, fold_sums, share, spread, sum_buffers,
+    tree_reduce,
 };
 pub use crate::stats::StatsCell;

@@ -1,6 +1,7 @@
 //! The interface that every backend implements, and its typed form.
 
 use crate::call::ReduceOp;
+use crate::cost::Tuning;
 use crate::element::Element;
 use crate::error::CommError;
 use crate::flight::OpRecord;
@@ -31,8 +32,9 @@ pub type TreeNodes = Vec<(NodeId, Region<f32>)>;
 ///
 /// # Numerics
 /// Sums are made in rank order 0, 1, 2, ... for every element, so the same inputs on the same number of ranks give the
-/// same bits in every run and on every rank. For sums that don't depend on the number of ranks see
-/// [`start_tree_reduce`](Self::start_tree_reduce).
+/// same bits in every run and on every rank. A started reduction over several nodes may sum the ranks of each node first,
+/// in rank order, and then the nodes: its bits depend on where ranks are, too. For sums that don't depend on the number of
+/// ranks see [`start_tree_reduce`](Self::start_tree_reduce).
 ///
 /// # Errors
 /// Every method that returns `Result` fails with any [`CommError`] of this or another rank; below, only what is
@@ -199,6 +201,11 @@ pub trait Communicator: Send + Sync + Debug {
 
     /// What this communicator has cost this rank so far.
     fn stats(&self) -> CommStats;
+
+    /// How started reductions go between nodes, the same on all ranks; `None` where there is nothing to choose.
+    fn tuning(&self) -> Option<Tuning> {
+        None
+    }
 }
 
 /// [`Communicator`] with element types: implemented for all of them.

@@ -1,6 +1,11 @@
 //! What an all-reduce takes, by the model of a start-up time a message and a time a byte.
 //!
-//! Sums are taken as free beside the network. For predictions: nothing here measures.
+//! [`Algorithm`] is for predictions on networks that are not here; [`Tuning`] is how the ranks of a job that runs reduce
+//! between its nodes, chosen by what they measured.
+
+mod tuning;
+
+pub use tuning::{Choice, Levels, Method, Topology, Tuning};
 
 use std::fmt;
 
@@ -11,6 +16,56 @@ pub struct Link {
     pub start_seconds: f64,
     /// Bytes a second, one way.
     pub bytes_per_second: f64,
+}
+
+impl Link {
+    /// The link that fits measured times of messages best: bytes and seconds of each.
+    ///
+    /// `None` for fewer than two lengths, and for times that do not grow with the length: no link was seen in them.
+    ///
+    /// # Numerics
+    /// Least squares of relative errors, so that short messages count as much as long ones; no time to start below 0.
+    ///
+    /// # Examples
+    /// ```
+    /// use phalanx_comm::cost::Link;
+    ///
+    /// // 20 us and 1 GB/s
+    /// let link = Link::fit(&[(1_000, 21e-6), (100_000, 120e-6), (1_000_000, 1020e-6)]).expect("they grow");
+    /// assert!((link.start_seconds - 20e-6).abs() < 1e-9);
+    /// assert!((link.bytes_per_second - 1e9).abs() < 1.0);
+    /// ```
+    #[must_use]
+    pub fn fit(times: &[(u64, f64)]) -> Option<Self> {
+        let (first, rest) = times.split_first()?;
+        if rest.iter().all(|(bytes, _)| *bytes == first.0) {
+            return None;
+        }
+        let (mut w, mut wx, mut wxx, mut wy, mut wxy) = (0.0, 0.0, 0.0, 0.0, 0.0);
+        for &(bytes, seconds) in times {
+            let (x, weight) = (float(bytes), (seconds * seconds).recip());
+            (w, wx, wxx) = (w + weight, wx + weight * x, wxx + weight * x * x);
+            (wy, wxy) = (wy + weight * seconds, wxy + weight * x * seconds);
+        }
+        let slope = (w * wxy - wx * wy) / (w * wxx - wx * wx);
+        let start = (wy - slope * wx) / w;
+        // through the origin where the line would begin below it
+        let (start, slope) = if start < 0.0 { (0.0, wxy / wxx) } else { (start, slope) };
+        let is_link = start.is_finite() && slope.is_finite() && slope > 0.0;
+        is_link.then(|| Self { start_seconds: start, bytes_per_second: slope.recip() })
+    }
+
+    /// Seconds of one message.
+    #[must_use]
+    pub fn seconds(self, bytes: u64) -> f64 {
+        self.start_seconds + float(bytes) / self.bytes_per_second
+    }
+}
+
+impl fmt::Display for Link {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:.1} us and {:.3} GB/s", self.start_seconds * 1e6, self.bytes_per_second / 1e9)
+    }
 }
 
 /// How an all-reduce goes over the network.
@@ -43,8 +98,7 @@ impl Algorithm {
             return 0.0;
         }
         let (p, steps) = (f64::from(ranks), f64::from(ranks.next_power_of_two().trailing_zeros()));
-        #[expect(clippy::cast_precision_loss, reason = "a model, of buffers far below 2^52 bytes")]
-        let transfer = bytes as f64 / link.bytes_per_second;
+        let transfer = float(bytes) / link.bytes_per_second;
         let (starts, transfers) = match self {
             Self::Ring => (2.0 * (p - 1.0), 2.0 * (p - 1.0) / p),
             Self::RecursiveDoubling => (steps, steps),
@@ -74,9 +128,24 @@ impl fmt::Display for Algorithm {
     }
 }
 
+#[expect(clippy::cast_precision_loss, reason = "a model, of buffers far below 2^52 bytes")]
+const fn float(bytes: u64) -> f64 {
+    bytes as f64
+}
+
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_fit_starts_at_0_at_the_earliest_and_sees_no_link_in_noise() {
+        // the line through both begins at -1 s
+        let link = Link::fit(&[(1, 1.0), (2, 3.0)]).expect("they grow");
+        assert!(link.start_seconds <= 0.0 && link.bytes_per_second > 0.7, "{link:?}");
+        for times in [&[(8, 1.0)][..], &[(8, 1.0), (8, 2.0)], &[(8, 2.0), (800, 1.0)], &[]] {
+            assert_eq!(Link::fit(times), None, "{times:?}");
+        }
+    }
 
     const BYTES: u64 = 25 << 20;
 

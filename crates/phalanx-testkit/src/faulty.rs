@@ -1,5 +1,6 @@
 //! A communicator whose k-th collective fails, to drive every error path above it.
 
+use phalanx_comm::cost::Tuning;
 use phalanx_comm::{
     CommError, CommStats, Communicator, OpRecord, Packing, Pending, Rank, ReduceOp, Region, ShardTree,
     SliceMut, SliceRef, TreeNodes, WorldSize,
@@ -153,5 +154,9 @@ impl Communicator for Faulty {
 
     fn stats(&self) -> CommStats {
         self.inner.stats()
+    }
+
+    fn tuning(&self) -> Option<Tuning> {
+        self.inner.tuning()
     }
 }

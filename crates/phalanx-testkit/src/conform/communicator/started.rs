@@ -15,6 +15,7 @@ pub(super) const CHECKS: &[Check] = &[
     Check { name: "a backward pass writes while its buckets are reduced", run: overlapped },
     Check { name: "more can be started than a backend keeps in flight, and waited for backwards", run: many },
     Check { name: "16-bit floats are reduced in the memory of words, and rounded once", run: packed },
+    Check { name: "a started reduction adds in one order, with the same bits on every rank", run: one_order },
     Check { name: "polling alone completes a collective", run: polled },
     Check { name: "blocking and started collectives share one order", run: interleaved },
     Check { name: "what nobody waits for completes all the same", run: forgotten },
@@ -104,6 +105,28 @@ fn halves<T: Element + Into<f32>>(
         for (i, x) in bytemuck::cast_slice::<f32, T>(&words)[..len].iter().enumerate() {
             let sum = (1..size).fold(number(0, i).into(), |sum: f32, rank| sum + number(rank, i).into());
             assert_eq!(*x, round(sum), "{packing:?}: element {i} of {len}");
+        }
+    }
+    Ok(())
+}
+
+fn one_order(comm: &Comm) -> Result<(), CommError> {
+    let (rank, size) = place(comm);
+    for len in [60, 100, 40_001] {
+        let sum = || {
+            let mut region = comm.alloc(len)?;
+            region.iter_mut().enumerate().for_each(|(i, x)| *x = rough(rank, i));
+            comm.start_all_reduce(region, ReduceOp::Sum)?.wait()
+        };
+        let (first, again) = (sum()?, sum()?);
+        assert!(*first == *again, "the sum of {len} has other bits the second time");
+        let all = comm.all_gather_bytes(bytemuck::cast_slice(&first))?;
+        assert!(all.iter().all(|of| *of == all[0]), "the sum of {len} has other bits on other ranks");
+        for (i, x) in first.iter().enumerate() {
+            // whatever the order: an ulp of the largest partial sum for each addition
+            let numbers = || (0..size).map(|rank| f64::from(rough(rank, i)));
+            let bound = numbers().map(f64::abs).sum::<f64>() * f64::from(f32::EPSILON) * size as f64;
+            assert!((f64::from(*x) - numbers().sum::<f64>()).abs() <= bound, "element {i} of {len}: {x}");
         }
     }
     Ok(())
