@@ -43,8 +43,8 @@ pub use raw::RawRun;
 pub use registered::Registered;
 pub use run::{Run, differences, keys};
 pub use sections::{
-    Aggregation, AggregationRule, Base, Batch, BatchPolicy, Checkpoint, Column, Compression, Coordinates,
-    Data, Denominator, Faults, LrScaling, Model, Neighbours, OnNonfinite, Optimizer, Output, Reduction, Rule,
-    Schedule, Shape, Source, Statistic, Stop, Train,
+    Aggregation, AggregationRule, Algorithm, Base, Batch, BatchPolicy, Checkpoint, Column, Comm, Compression,
+    Coordinates, Data, Denominator, Faults, LrScaling, Model, Neighbours, OnNonfinite, Optimizer, Output,
+    Reduction, Rule, Schedule, Shape, Source, Statistic, Stop, Train,
 };
 pub use value::Value;

@@ -406,3 +406,10 @@ fn mistyped_compression() {
         "--set compression.kind=pf16: compression.kind: unknown compression \"pf16\", did you mean `fp16`?"
     );
 }
+
+#[test]
+fn mistyped_algorithm() {
+    let said = complaint_about("comm.algorithm=heirarchical");
+    assert!(said.starts_with("--set comm.algorithm=heirarchical: comm.algorithm: "), "{said}");
+    assert!(said.ends_with("did you mean `hierarchical`?"), "{said}");
+}

@@ -102,6 +102,7 @@ const KEYS: &[&str] = &[
     "compression.rank",
     "compression.start_step",
     "compression.fraction",
+    "comm.algorithm",
     "checkpoint.every_steps",
     "checkpoint.keep",
     "output.tensorboard",

@@ -4,6 +4,7 @@
 //! `"NaN"`, `"Infinity"` and `"-Infinity"`. Within a step the order is: `step`, `aggregated`, `eval`,
 //! `policy`, `checkpoint`; so all that precedes a checkpoint's line is in the checkpoint, and a resumed run, which
 //! [drops what follows](EventWriter::resume), shows each step once.
+use phalanx_comm::cost::{Choice, Link, Tuning};
 use phalanx_grad::{Reason, Rejected};
 use serde::{Deserialize, Serialize};
 
@@ -69,6 +70,71 @@ pub struct RunStarted {
     /// Steps the run is to make, where that is known before.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub planned_steps: Option<u64>,
+    /// How gradients are summed between nodes, where there are several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub between_nodes: Option<BetweenNodes>,
+}
+
+/// How gradients are summed between the nodes of a job.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct BetweenNodes {
+    /// Nodes of the job.
+    pub nodes: u64,
+    /// Ranks of the fullest.
+    pub ranks_on_a_node: u64,
+    /// `auto`, or the method that the run file names: `flat`, `hierarchical` or `mpi`.
+    pub choice: String,
+    /// Bytes from which on sums are hierarchical; none where they never are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hierarchical_from_bytes: Option<u64>,
+    /// What a sum over the ranks of a node takes, where that was measured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub inside: Option<LinkMeasured>,
+    /// What a message between nodes takes, where that was measured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub across: Option<LinkMeasured>,
+}
+
+/// A link, as short measurements at the start of the run fit it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct LinkMeasured {
+    /// Seconds that it takes however few the bytes.
+    #[serde(with = "json_number")]
+    pub start_seconds: f64,
+    /// Bytes a second.
+    #[serde(with = "json_number")]
+    pub bytes_per_second: f64,
+}
+
+impl From<Link> for LinkMeasured {
+    fn from(link: Link) -> Self {
+        Self { start_seconds: link.start_seconds, bytes_per_second: link.bytes_per_second }
+    }
+}
+
+impl From<LinkMeasured> for Link {
+    fn from(link: LinkMeasured) -> Self {
+        Self { start_seconds: link.start_seconds, bytes_per_second: link.bytes_per_second }
+    }
+}
+
+impl From<Tuning> for BetweenNodes {
+    fn from(tuning: Tuning) -> Self {
+        let levels = tuning.levels;
+        Self {
+            nodes: tuning.topology.nodes as u64,
+            ranks_on_a_node: tuning.topology.most_on_a_node as u64,
+            choice: match tuning.choice {
+                Choice::Auto => "auto".to_owned(),
+                Choice::Fixed(method) => method.to_string(),
+            },
+            hierarchical_from_bytes: tuning.hierarchical_from().filter(|_| tuning.topology.has_levels()),
+            inside: levels.and_then(|levels| levels.inside).map(Into::into),
+            across: levels.map(|levels| levels.across.into()),
+        }
+    }
 }
 
 /// An update of the parameters was made or skipped.

@@ -240,6 +240,7 @@ impl<'a, B: HostBackend> Run<'a, B> {
             parameters: job.plan.params.count() as u64,
             train_samples: job.data.train.len() as u64,
             planned_steps: None,
+            between_nodes: comm.tuning().map(Into::into),
         }))?;
         Ok(run)
     }

@@ -21,6 +21,11 @@ use phalanx_train::{
     check_policy, check_rule, never_stop, run_rank, task_of,
 };
 
+#[cfg(feature = "mpi")]
+use crate::runfile::Algorithm;
+#[cfg(feature = "mpi")]
+use phalanx_comm::cost::{Choice, Method};
+
 use super::over_ranks::OverRanks;
 use super::poisoned::Poisoned;
 use super::policy::{self, Policy};
@@ -172,7 +177,7 @@ fn optimizer(run: &Run) -> OptimizerConfig {
     }
 }
 
-fn compression(run: &Run) -> CompressionConfig {
+pub(super) fn compression(run: &Run) -> CompressionConfig {
     match run.compression {
         Compression::None {} => CompressionConfig::None,
         Compression::Fp16 {} => CompressionConfig::Fp16,
@@ -292,8 +297,26 @@ pub(super) fn launch(
         #[cfg(feature = "mpi")]
         World::Mpi { mpi, .. } => {
             mpi.set_timeout(timeout);
-            Ok(mpi.run(|comm| run_rank(jobs.of(comm.rank()), &comm)))
+            let choice = choice(run.comm.algorithm);
+            Ok(mpi.run(|comm| {
+                let tuning = mpi.tune(choice)?;
+                if world.is_root() && comm.tuning().is_some() {
+                    tracing::info!("{tuning}");
+                }
+                run_rank(jobs.of(comm.rank()), &comm)
+            }))
         }
+    }
+}
+
+/// Who chooses how sums go between nodes.
+#[cfg(feature = "mpi")]
+fn choice(algorithm: Algorithm) -> Choice {
+    match algorithm {
+        Algorithm::Auto => Choice::Auto,
+        Algorithm::Flat => Choice::Fixed(Method::Flat),
+        Algorithm::Hierarchical => Choice::Fixed(Method::Hierarchical),
+        Algorithm::Mpi => Choice::Fixed(Method::Library),
     }
 }
 

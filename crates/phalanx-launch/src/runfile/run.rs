@@ -13,7 +13,7 @@ use super::raw::RawRun;
 use super::reader::Reader;
 use super::registered::Registered;
 use super::sections::{
-    Aggregation, Batch, BatchPolicy, Checkpoint, Compression, Data, Faults, Model, Optimizer, Output,
+    Aggregation, Batch, BatchPolicy, Checkpoint, Comm, Compression, Data, Faults, Model, Optimizer, Output,
     Schedule, Source, Stop, Train,
 };
 
@@ -132,6 +132,8 @@ run! {
     aggregation: Aggregation,
     /// In how many bytes the ranks' gradients travel.
     compression: Compression,
+    /// How ranks that are processes reduce.
+    comm: Comm,
     /// What is kept to go on from.
     checkpoint: Checkpoint,
     /// What is written for other tools.

@@ -3,6 +3,7 @@
 mod aggregation;
 mod batch;
 mod checkpoint;
+mod comm;
 mod compression;
 mod data;
 mod faults;
@@ -16,6 +17,7 @@ pub use aggregation::{Aggregation, AggregationRule, Base, Neighbours};
 pub(in crate::runfile) use batch::optimizer_of;
 pub use batch::{Batch, BatchPolicy, Coordinates, Denominator, LrScaling, Statistic};
 pub use checkpoint::Checkpoint;
+pub use comm::{Algorithm, Comm};
 pub use compression::Compression;
 pub use data::{Column, Data, Source};
 pub use faults::Faults;

@@ -1,0 +1,27 @@
+//! `[comm]`: how ranks that are processes reduce.
+
+use crate::runfile::Range;
+use crate::runfile::key::{keys, names};
+
+keys! {
+    /// How ranks that are processes reduce; ranks as threads have one way.
+    pub struct Comm {
+        /// How sums go between nodes. "auto" measures at the start and takes, for each length, the faster of "flat" and
+        /// "hierarchical", which give the same bits; sums of the reproducible mode always go "flat".
+        algorithm: Algorithm = Algorithm::Auto, "", Range::Any, Fixed;
+    }
+}
+
+names! {
+    /// How sums go between nodes.
+    pub enum Algorithm {
+        /// The faster of flat and hierarchical, as measured at the start.
+        "auto" => Auto,
+        /// Every rank exchanges slices with every other.
+        "flat" => Flat,
+        /// The ranks of a node sum a slice each, and exchange it with one rank of every other node.
+        "hierarchical" => Hierarchical,
+        /// `MPI_Iallreduce`, in the order of the MPI library, inside nodes too.
+        "mpi" => Mpi,
+    }
+}
