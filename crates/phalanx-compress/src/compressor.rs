@@ -26,6 +26,31 @@ pub struct Matrix {
     pub cols: usize,
 }
 
+/// What a rank passes to collectives for one bucket, in bytes: for predictions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// Reduced while the backward pass may still run.
+    pub overlapped: u64,
+    /// Reduced after it.
+    pub afterwards: u64,
+    /// Gathered of all ranks after it.
+    pub gathered: u64,
+}
+
+impl Traffic {
+    /// Of a bucket that travels as it is.
+    #[must_use]
+    pub const fn plain(len: usize) -> Self {
+        Self { overlapped: 4 * len as u64, afterwards: 0, gathered: 0 }
+    }
+
+    /// All of it.
+    #[must_use]
+    pub const fn bytes(self) -> u64 {
+        self.overlapped + self.afterwards + self.gathered
+    }
+}
+
 /// Sums the buckets of a gradient over ranks, in fewer bytes than they have.
 ///
 /// A step [starts](Self::start) every bucket once, in their order, while the backward pass still writes later ones, and
@@ -67,6 +92,9 @@ pub trait Compressor: Send + Debug {
 
     /// Bytes that this rank passed to collectives in the last step.
     fn sent_bytes(&self) -> u64;
+
+    /// What a rank passes to collectives for such a bucket, once it compresses.
+    fn traffic(&self, bucket: &BucketLayout) -> Traffic;
 
     /// What this rank owes to the others: the part of its gradients that it has not sent, as long as the flat gradient.
     /// Empty for compressors that remember nothing.

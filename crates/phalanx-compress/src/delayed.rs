@@ -1,6 +1,6 @@
 //! The first steps in full, as gradients that change fast compress badly.
 
-use crate::compressor::{BucketLayout, Compressor};
+use crate::compressor::{BucketLayout, Compressor, Traffic};
 use crate::error::CompressError;
 use phalanx_comm::{CommError, Communicator, Pending, ReduceOp, Region};
 use phalanx_grad::StateTensor;
@@ -57,6 +57,10 @@ impl<C: Compressor> Compressor for Delayed<C> {
 
     fn sent_bytes(&self) -> u64 {
         self.in_full.unwrap_or_else(|| self.inner.sent_bytes())
+    }
+
+    fn traffic(&self, bucket: &BucketLayout) -> Traffic {
+        self.inner.traffic(bucket)
     }
 
     fn memory(&self) -> &[f32] {

@@ -1,6 +1,6 @@
 //! Gradients rounded to 16 bits: half the bytes, still reduced while the backward pass runs.
 
-use crate::compressor::{BucketLayout, Compressor};
+use crate::compressor::{BucketLayout, Compressor, Traffic};
 use half::{bf16, f16};
 use phalanx_comm::backend::Arithmetic;
 use phalanx_comm::{CommError, Communicator, Element, Packing, Pending, ReduceOp, Region};
@@ -114,5 +114,9 @@ impl<T: HalfFloat> Compressor for HalfPrecision<T> {
 
     fn sent_bytes(&self) -> u64 {
         self.sent_bytes
+    }
+
+    fn traffic(&self, bucket: &BucketLayout) -> Traffic {
+        Traffic::plain(T::PACKING.words(bucket.len))
     }
 }

@@ -15,7 +15,7 @@ mod memory;
 mod power_sgd;
 mod top_k;
 
-pub use self::compressor::{BucketLayout, Compressor, Matrix};
+pub use self::compressor::{BucketLayout, Compressor, Matrix, Traffic};
 pub use self::config::CompressionConfig;
 pub use self::delayed::Delayed;
 pub use self::error::CompressError;

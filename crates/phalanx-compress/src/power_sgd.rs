@@ -2,7 +2,7 @@
 //!
 //! Shapes: a matrix has `n` rows and `m` columns; `p_rn` holds the `r` columns of `P` one after the other, `q_rm` those of `Q`.
 
-use crate::compressor::{BucketLayout, Compressor, Matrix};
+use crate::compressor::{BucketLayout, Compressor, Matrix, Traffic};
 use crate::error::CompressError;
 use crate::memory::Memory;
 use phalanx_comm::{CommError, Communicator, Pending, ReduceOp, Region};
@@ -196,6 +196,14 @@ impl Compressor for PowerSgd {
 
     fn sent_bytes(&self) -> u64 {
         self.sent_bytes
+    }
+
+    fn traffic(&self, bucket: &BucketLayout) -> Traffic {
+        let factors = self.factors(bucket, &mut 0);
+        let plain: usize = gaps(&factors, bucket.len).iter().map(Range::len).sum();
+        let (p, q) = factors.iter().fold((plain, 0), |(p, q), f| (p + f.p.len(), q + f.q.len()));
+        let bytes = |len: usize| (len * size_of::<f32>()) as u64;
+        Traffic { overlapped: bytes(p), afterwards: bytes(q), gathered: 0 }
     }
 
     fn memory(&self) -> &[f32] {

@@ -1,6 +1,6 @@
 //! Only the largest elements travel; what is left behind is remembered and added to the next gradient.
 
-use crate::compressor::{BucketLayout, Compressor};
+use crate::compressor::{BucketLayout, Compressor, Traffic};
 use crate::error::CompressError;
 use crate::memory::Memory;
 use phalanx_comm::{CommError, Communicator, CommunicatorExt, Region};
@@ -123,6 +123,10 @@ impl Compressor for TopK {
 
     fn sent_bytes(&self) -> u64 {
         size_of_val(&*self.chosen) as u64
+    }
+
+    fn traffic(&self, bucket: &BucketLayout) -> Traffic {
+        Traffic { gathered: (self.k(bucket.len) * size_of::<u64>()) as u64, ..Traffic::default() }
     }
 
     fn memory(&self) -> &[f32] {

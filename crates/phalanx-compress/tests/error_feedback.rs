@@ -261,6 +261,15 @@ fn what_is_saved_goes_on_to_the_same_bits() {
 }
 
 #[test]
+fn what_is_foretold_is_what_is_sent() {
+    for config in [SHARE, power(1), power(4), CompressionConfig::Fp16] {
+        let hook = config.build().expect("good settings").expect("a compressor");
+        let foretold: u64 = layout().iter().map(|bucket| hook.traffic(bucket).bytes()).sum();
+        assert_eq!(after(config, 2, 1)[0].sent_bytes, foretold, "{config:?}");
+    }
+}
+
+#[test]
 fn the_first_steps_travel_in_full() {
     for delayed in [
         CompressionConfig::TopK { fraction: 0.01, start_step: 2 },

@@ -253,15 +253,18 @@ pub(crate) struct PlanArgs {
     /// Ranks of a node.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=4096))]
     pub(crate) ranks_per_node: u32,
-    /// The network, in gigabits a second.
-    #[arg(long, default_value = "10g", value_parser = net)]
-    pub(crate) net: Link,
-    /// Microseconds that a message takes however short it is [default: 20, 5 from 100g, 3 from 400g].
+    /// The network, in gigabits a second [default: what the measured run found between its nodes, else 10g].
+    #[arg(long, value_parser = net)]
+    pub(crate) net: Option<Link>,
+    /// Microseconds that a message takes however short it is [default: as measured, or 20, 5 from 100g, 3 from 400g].
     #[arg(long, value_name = "MICROSECONDS", value_parser = micros)]
     pub(crate) start_micros: Option<f64>,
-    /// Gigabytes a second that the memory of a node moves.
+    /// Gigabytes a second that the memory of a node moves, where the measured run did not find out.
     #[arg(long, value_name = "GB/S", default_value_t = 20.0, value_parser = gigabytes)]
     pub(crate) node_gigabytes: f64,
+    /// A run of the same run file, on other ranks: shows how far the model is from it. As often as you like.
+    #[arg(long, value_name = "RUN_DIR")]
+    pub(crate) check: Vec<PathBuf>,
     #[command(flatten)]
     pub(crate) hardware: HardwareArgs,
 }

@@ -23,6 +23,7 @@ use anyhow::Context as _;
 
 use phalanx_comm::control::Board;
 use phalanx_comm::{Rank, WorldSize};
+use phalanx_compress::Traffic;
 use phalanx_data::fetch::{self, FetchError, FetchOptions, Fetched, Origin};
 use phalanx_data::{CsvOptions, IdxOptions, Splits, TestPart, TextOptions};
 use phalanx_train::checkpoint::{Checkpoint, Checkpoints, Keep};
@@ -98,6 +99,8 @@ pub struct PlanReport {
     pub memory: Vec<(&'static str, Bytes)>,
     /// Gradient buckets in the order in which they leave: first and last parameter, and size.
     pub buckets: Vec<(String, String, Bytes)>,
+    /// What a rank passes to collectives for each of them, once it compresses.
+    pub traffic: Vec<Traffic>,
 }
 
 /// On which samples a model is scored.
@@ -334,6 +337,11 @@ pub fn plan(run: &Run, registered: &Registered, hardware: Hardware) -> anyhow::R
         let (first, last) = (b.params.first().map(|id| name(*id)), b.params.last().map(|id| name(*id)));
         (first.unwrap_or_default(), last.unwrap_or_default(), Bytes(4 * b.range.len() as u64))
     };
+    let compressor = job::compression(run).build().map_err(job::bad_input)?;
+    let traffic = |b: &phalanx_train::Bucket| {
+        let plain = || Traffic::plain(b.range.len());
+        compressor.as_ref().map_or_else(plain, |compressor| compressor.traffic(&b.layout(&plan.params)))
+    };
     let samples = run.total_samples(data.train.len() as u64);
     let is_constant = matches!(run.batch.policy, BatchPolicy::Constant {});
     let steps = match run.train.stop {
@@ -359,6 +367,7 @@ pub fn plan(run: &Run, registered: &Registered, hardware: Hardware) -> anyhow::R
             ("arena", Bytes(plan.arena_bytes as u64 * run.train.ranks as u64)),
         ],
         buckets: plan.buckets.iter().map(bucket).collect(),
+        traffic: plan.buckets.iter().map(traffic).collect(),
     })
 }
 

@@ -1,8 +1,10 @@
 //! What a step would take on more nodes: compute as measured, communication by the cost model.
 //!
-//! Buckets leave as the backward pass reaches them, one after the other; what is left of them when it ends is exposed.
+//! Buckets leave as the backward pass reaches them, one after the other; what is left of them when it ends is exposed, and
+//! so is what compression sends after it.
 
 use phalanx_comm::cost::{Algorithm, Link};
+use phalanx_compress::Traffic;
 
 /// Share of a step's compute that is the backward pass.
 const BACKWARD: f64 = 2.0 / 3.0;
@@ -10,8 +12,8 @@ const BACKWARD: f64 = 2.0 / 3.0;
 /// What is known of a job.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Known {
-    /// Bytes of the gradient buckets, in the order in which they leave.
-    pub(crate) buckets: Vec<u64>,
+    /// The gradient buckets, in the order in which they leave: their bytes, and what is sent of them.
+    pub(crate) buckets: Vec<(u64, Traffic)>,
     /// Samples of a step over all ranks.
     pub(crate) batch: u64,
     /// Samples that one rank computes in a second.
@@ -20,8 +22,17 @@ pub(crate) struct Known {
     pub(crate) ranks_per_node: u32,
     /// The network.
     pub(crate) net: Link,
-    /// Memory traffic of a node that its ranks' sums may take.
-    pub(crate) node_bytes_per_second: f64,
+    /// What a sum over the ranks of a node takes.
+    pub(crate) inside: Inside,
+}
+
+/// What a sum over the ranks of a node takes.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Inside {
+    /// As it was measured.
+    Measured(Link),
+    /// By the bytes that the memory of a node moves in a second.
+    Memory(f64),
 }
 
 /// What a step would take.
@@ -43,7 +54,7 @@ impl Known {
     pub(crate) fn on(&self, nodes: u32) -> Option<Forecast> {
         let (step_seconds, exposed_seconds) = self.step(nodes)?;
         let (alone, _) = self.step(1)?;
-        let largest = self.buckets.iter().copied().max().unwrap_or(0);
+        let largest = self.buckets.iter().map(|(_, traffic)| traffic.overlapped).max().unwrap_or(0);
         Some(Forecast {
             nodes,
             ranks: nodes * self.ranks_per_node,
@@ -62,24 +73,42 @@ impl Known {
         }
         // the largest share: its rank is the one that the others wait for
         let compute = float(self.batch.div_ceil(ranks)) / self.samples_per_second;
-        let total = float(self.buckets.iter().sum::<u64>().max(1));
+        let total = float(self.buckets.iter().map(|(bytes, _)| bytes).sum::<u64>().max(1));
         let (mut reached, mut end) = (0.0, 0.0_f64);
-        for &bytes in &self.buckets {
-            reached += float(bytes) / total;
+        for (bytes, traffic) in &self.buckets {
+            reached += float(*bytes) / total;
             let ready = compute * (1.0 - BACKWARD + BACKWARD * reached);
-            end = end.max(ready) + self.all_reduce(nodes, bytes);
+            end = end.max(ready) + self.all_reduce(nodes, traffic.overlapped);
         }
+        let afterwards: f64 =
+            self.buckets.iter().map(|(_, traffic)| self.all_reduce(nodes, traffic.afterwards)).sum();
+        let gathered = self.buckets.iter().map(|(_, traffic)| traffic.gathered).sum();
+        end = end.max(compute) + afterwards + self.all_gather(nodes, gathered);
         let exposed = (end - compute).max(0.0);
         Some((compute + exposed, exposed))
     }
 
     /// Inside a node each rank reads and writes its share of everybody's bytes; then the nodes reduce.
     fn all_reduce(&self, nodes: u32, bytes: u64) -> f64 {
-        let inside = match self.ranks_per_node {
-            1 => 0.0,
-            ranks => 2.0 * f64::from(ranks) * float(bytes) / self.node_bytes_per_second,
+        if bytes == 0 {
+            return 0.0;
+        }
+        let inside = match (self.ranks_per_node, self.inside) {
+            (1, _) => 0.0,
+            (_, Inside::Measured(link)) => link.seconds(bytes),
+            (ranks, Inside::Memory(speed)) => 2.0 * f64::from(ranks) * float(bytes) / speed,
         };
         inside + Algorithm::best(nodes, bytes, self.net).1
+    }
+
+    /// Each node receives the bytes of all ranks of the others.
+    fn all_gather(&self, nodes: u32, bytes: u64) -> f64 {
+        if bytes == 0 || nodes <= 1 {
+            return 0.0;
+        }
+        let others = f64::from(nodes - 1);
+        let received = others * f64::from(self.ranks_per_node) * float(bytes);
+        others * self.net.start_seconds + received / self.net.bytes_per_second
     }
 }
 
@@ -90,17 +119,18 @@ fn float(number: u64) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use super::Known;
+    use super::{Inside, Known};
     use phalanx_comm::cost::{Algorithm, Link};
+    use phalanx_compress::Traffic;
 
     fn known() -> Known {
         Known {
-            buckets: vec![1_000_000; 4],
+            buckets: vec![(1_000_000, Traffic::plain(250_000)); 4],
             batch: 1000,
             samples_per_second: 1000.0,
             ranks_per_node: 1,
             net: Link { start_seconds: 0.0, bytes_per_second: 1e9 },
-            node_bytes_per_second: 1e10,
+            inside: Inside::Memory(1e10),
         }
     }
 
@@ -126,6 +156,24 @@ mod tests {
         let two = slow.on(2).expect("a forecast");
         let first_ready = 0.5 * (1.0 / 3.0 + 2.0 / 3.0 / 4.0);
         assert!((two.step_seconds - (first_ready + 4.0 * 0.25)).abs() < 1e-9, "{two:?}");
+    }
+
+    /// On two nodes at 4 MB/s: halves of 0.5 MB take 125 ms each. Factors of 0.1 MB take 25 ms, three of them hidden, and 25 ms
+    /// each once more afterwards. The largest elements of 0.1 MB each, 100 ms of all, come when all else is done.
+    #[test]
+    fn what_compression_sends_is_hidden_or_comes_after() {
+        let net = Link { start_seconds: 0.0, bytes_per_second: 4e6 };
+        let exposed = |traffic| {
+            let job = Known { net, buckets: vec![(1_000_000, traffic); 4], ..known() };
+            job.on(2).expect("a forecast").exposed_seconds
+        };
+        // the first leaves after 0.25 s, the others queue behind it: the last is there after 0.75 s
+        let halves = exposed(Traffic::plain(125_000));
+        assert!((halves - (0.5 - 0.25)).abs() < 1e-9, "{halves}");
+        let factors = exposed(Traffic { overlapped: 100_000, afterwards: 100_000, gathered: 0 });
+        assert!((factors - 0.125).abs() < 1e-9, "{factors}");
+        let largest = exposed(Traffic { overlapped: 0, afterwards: 0, gathered: 100_000 });
+        assert!((largest - 0.1).abs() < 1e-9, "{largest}");
     }
 
     #[test]

@@ -5,7 +5,7 @@ use crate::events::GradientTraffic;
 use crate::plan::Bucket;
 use crate::trace::{Clock, Lane, Phase, Span};
 use phalanx_comm::{CommError, Communicator, Pending, ReduceOp, Region};
-use phalanx_compress::{BucketLayout, Compressor, Matrix};
+use phalanx_compress::Compressor;
 use phalanx_nn::{GradSink, ParamId, Params};
 use phalanx_tensor::Write;
 use std::sync::Arc;
@@ -63,7 +63,7 @@ impl<B: HostBackend> Buckets<B> {
             bucket.params.iter().for_each(|id| bucket_of[id.index()] = b);
         }
         if let Some(compressor) = &mut compressor {
-            let layout: Vec<_> = plan.iter().map(|bucket| layout(&params, bucket)).collect();
+            let layout: Vec<_> = plan.iter().map(|bucket| bucket.layout(&params)).collect();
             compressor.prepare(&comm, &layout)?;
         }
         Ok(Buckets {
@@ -224,19 +224,6 @@ impl<B: HostBackend> Buckets<B> {
         let at = span.offset - self.plan[b].range.start;
         &mut self.parts[b][at..at + span.len]
     }
-}
-
-/// A bucket as compressors know it.
-fn layout(params: &Params, bucket: &Bucket) -> BucketLayout {
-    let matrices =
-        params.iter().filter(|(id, ..)| bucket.params.contains(id)).filter_map(|(_, spec, span)| {
-            let [rows, rest @ ..] = spec.shape.dims() else { return None };
-            let offset = span.offset - bucket.range.start;
-            (!rest.is_empty()).then(|| Matrix { offset, rows: *rows, cols: rest.iter().product() })
-        });
-    let mut matrices: Vec<_> = matrices.collect();
-    matrices.sort_by_key(|matrix| matrix.offset);
-    BucketLayout { len: bucket.range.len(), matrices }
 }
 
 impl<B: HostBackend> GradSink<B> for Buckets<B> {

@@ -2,6 +2,7 @@
 
 use crate::config::{Reduction, TrainConfig};
 use crate::error::TrainError;
+use phalanx_compress::{BucketLayout, Matrix};
 use phalanx_data::shard_range;
 use phalanx_nn::{AnyNet, Coverage, Features, Graph, Mode, Net, NnError, ParamId, Params, Task, Var};
 use phalanx_tensor::{Backend, Meta, Shape};
@@ -14,6 +15,21 @@ pub struct Bucket {
     pub range: Range<usize>,
     /// Its parameters, in the order of the flat buffer.
     pub params: Vec<ParamId>,
+}
+
+impl Bucket {
+    /// The bucket as compressors know it.
+    pub fn layout(&self, params: &Params) -> BucketLayout {
+        let matrices =
+            params.iter().filter(|(id, ..)| self.params.contains(id)).filter_map(|(_, spec, span)| {
+                let [rows, rest @ ..] = spec.shape.dims() else { return None };
+                let offset = span.offset - self.range.start;
+                (!rest.is_empty()).then(|| Matrix { offset, rows: *rows, cols: rest.iter().product() })
+            });
+        let mut matrices: Vec<_> = matrices.collect();
+        matrices.sort_by_key(|matrix| matrix.offset);
+        BucketLayout { len: self.range.len(), matrices }
+    }
 }
 
 /// The plan of a run, the same on every rank.

@@ -1,47 +1,131 @@
 //! `phalanx plan`: what a run would take on more nodes.
 
 use std::io::Write;
+use std::path::{Path, PathBuf};
 
 use phalanx_comm::cost::Link;
 use phalanx_train::Summary;
+use phalanx_train::events::{self, BetweenNodes, Event};
 
 use super::{Context, open_run, read_run};
 use crate::cli::PlanArgs;
 use crate::engine;
-use crate::forecast::{Forecast, Known};
+use crate::forecast::{Forecast, Inside, Known};
 use crate::usage::UsageError;
+
+/// The network of a forecast that is told of none.
+const NET: Link = Link { start_seconds: 20e-6, bytes_per_second: 1.1e9 };
 
 pub(super) fn plan(args: &PlanArgs, context: &mut Context<'_>) -> anyhow::Result<()> {
     let run = read_run(&args.run, context.registered)?;
     let plan = engine::plan(&run, context.registered, args.hardware.into())?;
-    let measured = Summary::read(&open_run(&args.measured)?.summary())?;
-    #[expect(clippy::cast_precision_loss, reason = "there are few ranks")]
-    let samples_per_second = measured.samples_per_second / measured.ranks.max(1) as f64;
-    if !samples_per_second.is_finite() || samples_per_second <= 0.0 {
-        return Err(UsageError::NoSpeed { dir: args.measured.clone() }.into());
-    }
-    let start_seconds = args.start_micros.map_or(args.net.start_seconds, |micros| micros * 1e-6);
+    let measured = Measured::read(&args.measured)?;
+    let across = measured.between.as_ref().and_then(|between| between.across).map(Link::from);
+    let inside = measured.between.as_ref().and_then(|between| between.inside).map(Link::from);
+    let net = args.net.or(across).unwrap_or(NET);
+    let start_seconds = args.start_micros.map_or(net.start_seconds, |micros| micros * 1e-6);
+    let memory = Inside::Memory(args.node_gigabytes * 1e9);
     let known = Known {
-        buckets: plan.buckets.iter().map(|(_, _, bytes)| bytes.0).collect(),
+        buckets: plan.buckets.iter().map(|(_, _, bytes)| bytes.0).zip(plan.traffic).collect(),
         batch: run.train.batch as u64,
-        samples_per_second,
+        samples_per_second: measured.samples_per_second / float(measured.ranks.max(1)),
         ranks_per_node: args.ranks_per_node,
-        net: Link { start_seconds, ..args.net },
-        node_bytes_per_second: args.node_gigabytes * 1e9,
+        net: Link { start_seconds, ..net },
+        inside: inside.map_or(memory, Inside::Measured),
     };
     let bytes: u64 = plan.memory.iter().map(|(_, bytes)| bytes.0).sum();
-    #[expect(clippy::cast_precision_loss, reason = "shown with few digits")]
-    let megabytes = bytes as f64 / run.train.ranks.max(1) as f64 / 1e6;
-    write(&known, &args.nodes.0, megabytes, context.out)
+    let megabytes = float(bytes) / float(run.train.ranks.max(1) as u64) / 1e6;
+    let checks = args.check.iter().map(|dir| Measured::read(dir)).collect::<anyhow::Result<Vec<_>>>()?;
+    write(&known, &args.nodes.0, megabytes, context.out)?;
+    if !checks.is_empty() {
+        write_checks(&known, &args.check, &checks, context.out)?;
+    }
+    Ok(())
+}
+
+/// What a run measured of itself.
+struct Measured {
+    ranks: u64,
+    batch: u64,
+    samples_per_second: f64,
+    between: Option<BetweenNodes>,
+}
+
+impl Measured {
+    fn read(dir: &Path) -> anyhow::Result<Self> {
+        let paths = open_run(dir)?;
+        let summary = Summary::read(&paths.summary())?;
+        if !summary.samples_per_second.is_finite() || summary.samples_per_second <= 0.0 {
+            return Err(UsageError::NoSpeed { dir: dir.to_owned() }.into());
+        }
+        let started = |event: Event| match event {
+            Event::RunStarted(started) => Some(started.between_nodes),
+            _ => None,
+        };
+        let between = events::read(&paths.events())?.events.into_iter().rev().find_map(started).flatten();
+        Ok(Self {
+            ranks: summary.ranks,
+            batch: summary.final_batch,
+            samples_per_second: summary.samples_per_second,
+            between,
+        })
+    }
+
+    fn nodes(&self) -> u64 {
+        self.between.as_ref().map_or(1, |between| between.nodes.max(1))
+    }
+
+    /// The forecast of such a run.
+    fn foretold(&self, known: &Known) -> Option<Forecast> {
+        let nodes = u32::try_from(self.nodes()).ok()?;
+        let ranks_per_node = u32::try_from(self.ranks.div_ceil(self.nodes())).ok()?;
+        Known { batch: self.batch, ranks_per_node, ..known.clone() }.on(nodes)
+    }
+}
+
+/// Compares the model with runs that were made.
+fn write_checks(
+    known: &Known,
+    dirs: &[PathBuf],
+    checks: &[Measured],
+    out: &mut dyn Write,
+) -> anyhow::Result<()> {
+    writeln!(
+        out,
+        "\n{:>6} {:>7} {:>12} {:>12} {:>8}  run",
+        "nodes", "ranks", "foretold ms", "measured ms", "error"
+    )?;
+    for (dir, check) in dirs.iter().zip(checks) {
+        let measured = float(check.batch) / check.samples_per_second;
+        let (nodes, ranks, dir) = (check.nodes(), check.ranks, dir.display());
+        let Some(forecast) = check.foretold(known) else {
+            writeln!(
+                out,
+                "{nodes:>6} {ranks:>7} more ranks than the {} samples of a batch  {dir}",
+                check.batch
+            )?;
+            continue;
+        };
+        let foretold = forecast.step_seconds;
+        writeln!(
+            out,
+            "{nodes:>6} {ranks:>7} {:>12.3} {:>12.3} {:>+6.1} %  {dir}",
+            foretold * 1e3,
+            measured * 1e3,
+            (foretold / measured - 1.0) * 100.0
+        )?;
+    }
+    Ok(())
 }
 
 fn write(known: &Known, nodes: &[u32], megabytes: f64, out: &mut dyn Write) -> anyhow::Result<()> {
+    let sent: u64 = known.buckets.iter().map(|(_, traffic)| traffic.bytes()).sum();
     writeln!(
         out,
-        "a model: {:.0} samples/s a rank as measured, a network of {:.1} us and {:.2} GB/s\n",
+        "a model: {:.0} samples/s a rank as measured, a network of {}, gradients of {:.3} MB\n",
         known.samples_per_second,
-        known.net.start_seconds * 1e6,
-        known.net.bytes_per_second / 1e9
+        known.net,
+        float(sent) / 1e6
     )?;
     writeln!(
         out,
@@ -54,8 +138,7 @@ fn write(known: &Known, nodes: &[u32], megabytes: f64, out: &mut dyn Write) -> a
             break;
         };
         let Forecast { ranks, step_seconds, exposed_seconds, efficiency, algorithm, .. } = forecast;
-        #[expect(clippy::cast_precision_loss, reason = "batches are far below 2^52")]
-        let samples_per_second = known.batch as f64 / step_seconds;
+        let samples_per_second = float(known.batch) / step_seconds;
         writeln!(
             out,
             "{nodes:>6} {ranks:>7} {:>12.3} {:>12.3} {samples_per_second:>12.0} {:>9.1} % {megabytes:>11.1}  {algorithm}",
@@ -65,6 +148,11 @@ fn write(known: &Known, nodes: &[u32], megabytes: f64, out: &mut dyn Write) -> a
         )?;
     }
     Ok(())
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a model, of numbers far below 2^52")]
+fn float(number: u64) -> f64 {
+    number as f64
 }
 
 /// Numbers of nodes: `4`, `1,2,8`, or `1..1024`, which doubles.

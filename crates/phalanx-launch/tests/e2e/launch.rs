@@ -119,4 +119,18 @@ fn a_plan_is_made_of_a_measured_run() {
     assert!(rows[0].contains("100.0 %"), "{table}");
     assert!(table.contains("64 more ranks than the 50 samples"), "{table}");
     dir.run(&["plan", "run.toml", "--measured", "nowhere"]).failed(2, &["nowhere"]);
+    // half the bytes over a network that is slow, and a look at how right the model is
+    let slow = |more: &[&str]| {
+        let plan =
+            ["plan", "run.toml", "--measured", "run", "--nodes", "2", "--net", "0.01g", "--check", "run"];
+        dir.run(&[&plan[..], more].concat()).done()
+    };
+    let (whole, half) = (slow(&[]), slow(&["--set", "compression.kind=fp16"]));
+    let exposed = |table: &str| -> f64 {
+        let row = table.lines().find(|line| line.contains(" % ")).expect("a row");
+        row.split_whitespace().nth(3).expect("a column").parse().expect("a number")
+    };
+    assert!(exposed(&half) < 0.6 * exposed(&whole), "{half}{whole}");
+    let check = whole.lines().last().expect("a line");
+    assert!(check.ends_with(" %  run") && check.trim_start().starts_with("1       2 "), "{whole}");
 }
