@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 #![expect(clippy::print_stdout, reason = "the program reports to its user")]
 
+mod conformance;
 mod examples;
 mod faults;
 mod licence;
@@ -13,7 +14,7 @@ mod shell;
 mod skipped;
 mod test;
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 
 const USAGE: &str = "usage: cargo xtask PART
 
@@ -23,7 +24,10 @@ const USAGE: &str = "usage: cargo xtask PART
   mpi             build the program with MPI in it into target/mpi, beside the plain one
   docs            build the documentation of every crate
   examples        run every example
-  faults          make runs fail at every moment, and go on from what is left";
+  conformance     the communicator over MPICH and Open MPI 5, where they are installed
+  faults          make runs fail in every way and at every moment, and go on from what is left
+  faults draw [SEED]
+                  one fault of ranks over MPI, drawn by a seed";
 
 fn main() -> Result<()> {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -35,7 +39,10 @@ fn main() -> Result<()> {
         ["mpi"] => mpi::build(),
         ["docs"] => lint::docs(),
         ["examples"] => examples::examples(),
+        ["conformance"] => conformance::conformance(),
         ["faults"] => faults::faults(),
+        ["faults", "draw"] => faults::draw(None),
+        ["faults", "draw", seed] => faults::draw(Some(seed.parse().context("a seed is a whole number")?)),
         [] | ["help" | "--help" | "-h"] => {
             println!("{USAGE}");
             Ok(())

@@ -52,7 +52,7 @@ pub(crate) fn lint() -> Result<()> {
 }
 
 /// What has the feature.
-const PACKAGES: [&str; 6] =
+pub(crate) const PACKAGES: [&str; 6] =
     ["--package", "phalanx-comm-mpi", "--package", "phalanx-launch", "--features", "mpi"];
 
 /// What the feature changes: the crate of the communicator, and the program under `mpirun`.
@@ -60,7 +60,7 @@ const ONLY: [&str; 2] = ["-E", "package(phalanx-comm-mpi) or binary(mpi)"];
 const TARGETS: [&str; 5] = ["--lib", "--test", "conformance", "--test", "mpi"];
 
 /// Why the feature `mpi` cannot be built here, if it cannot.
-fn missing() -> Option<String> {
+pub(crate) fn missing() -> Option<String> {
     if !succeeds(command("mpicc", &["--version"])) {
         return Some("no MPI: no `mpicc` on this machine".to_owned());
     }

@@ -1,9 +1,11 @@
 //! `cargo xtask setup`: what the full tests need, why, and how it comes here.
 
 use std::io::{IsTerminal as _, Write as _};
+use std::path::Path;
 
 use anyhow::{Context as _, Result};
 
+use crate::conformance::{OPEN_MPI_5, open_mpi_5};
 use crate::shell::{cargo, command, root, run, succeeds};
 
 /// Whether things may be installed without a question.
@@ -24,6 +26,8 @@ enum Source {
     Cargo,
     /// Packages in the virtual environment `target/python`.
     Python,
+    /// Open MPI 5, in a virtual environment of its own.
+    OpenMpi5,
 }
 
 struct Need {
@@ -54,12 +58,6 @@ const NEEDS: &[Need] = &[
         is_required: true,
     },
     Need {
-        name: "openmpi-bin",
-        why: "starts ranks on several hosts",
-        source: Source::Apt,
-        is_required: true,
-    },
-    Need {
         name: "python3-venv",
         why: "makes target/python, the environment of the tests",
         source: Source::Apt,
@@ -79,7 +77,7 @@ const NEEDS: &[Need] = &[
     },
     Need {
         name: "openmpi-bin",
-        why: "starts the ranks of the tests over MPI",
+        why: "starts ranks as processes, on one host or several",
         source: Source::Apt,
         is_required: true,
     },
@@ -108,6 +106,24 @@ const NEEDS: &[Need] = &[
         is_required: false,
     },
     Need {
+        name: "libmpich-dev",
+        why: "`cargo xtask conformance` builds the communicator for it, beside Open MPI",
+        source: Source::Apt,
+        is_required: false,
+    },
+    Need {
+        name: "mpich",
+        why: "starts the ranks of `cargo xtask conformance`",
+        source: Source::Apt,
+        is_required: false,
+    },
+    Need {
+        name: OPEN_MPI_5,
+        why: "`cargo xtask conformance` builds the communicator for it, in target/openmpi-5",
+        source: Source::OpenMpi5,
+        is_required: false,
+    },
+    Need {
         name: "chromium",
         why: "shows what `phalanx report` writes, to a person",
         source: Source::Apt,
@@ -129,6 +145,7 @@ impl Need {
             Source::Python => {
                 succeeds(command(python(), &["-c", "import numpy, safetensors.numpy, tensorboard"]))
             }
+            Source::OpenMpi5 => open_mpi_5().join("bin/mpicc").exists(),
         }
     }
 
@@ -137,15 +154,20 @@ impl Need {
             Source::Apt => apt(&["install", "--yes", "--no-install-recommends", self.name]),
             Source::Cargo => run(cargo(&["install", "--locked", self.name])),
             Source::Python => {
-                let place = root().join("target/python");
-                let place = place.to_str().context("the path of the workspace is no text")?;
                 // Debian's own interpreter, which sees Debian's PyTorch
-                run(command("/usr/bin/python3", &["-m", "venv", "--system-site-packages", place]))?;
-                let install = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check"];
-                run(command(python(), &[&install[..], PYTHON_PACKAGES].concat()))
+                environment(&root().join("target/python"), &["--system-site-packages"], PYTHON_PACKAGES)
             }
+            Source::OpenMpi5 => environment(&open_mpi_5(), &[], &[OPEN_MPI_5]),
         }
     }
+}
+
+/// A virtual environment with packages in it.
+fn environment(place: &Path, options: &[&str], packages: &[&str]) -> Result<()> {
+    let path = place.to_str().context("the path of the workspace is no text")?;
+    run(command("/usr/bin/python3", &[&["-m", "venv"], options, &[path]].concat()))?;
+    let install = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check"];
+    run(command(place.join("bin/python"), &[&install[..], packages].concat()))
 }
 
 fn python() -> std::path::PathBuf {

@@ -4,6 +4,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, bail};
 
+use crate::faults;
 use crate::mpi;
 use crate::shell::{LAWS, cargo, command, root, run, shown, succeeds};
 use crate::skipped::{self, Skipped};
@@ -18,11 +19,12 @@ pub(crate) fn test() -> Result<()> {
     let has_nextest = succeeds(command("cargo-nextest", &["--version"]));
     let unit = if has_nextest { nextest() } else { libtest() };
     let over_mpi = mpi::test(has_nextest);
+    let fault = mpi::missing().map_or_else(|| faults::draw(None), |_| Ok(()));
     let docs = run(cargo(&["test", "--quiet", "--doc", "--workspace", "--features", LAWS]));
     let interleavings = loom();
     let left_out: Vec<_> = [&unit, &over_mpi].into_iter().flatten().flatten().cloned().collect();
     let report = skipped::report(&left_out, is_all_required);
-    unit.and(over_mpi).and(docs).and(interleavings).and(report)
+    unit.and(over_mpi).and(fault).and(docs).and(interleavings).and(report)
 }
 
 /// Property tests get few cases, unless the caller says how many.
