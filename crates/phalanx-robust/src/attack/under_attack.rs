@@ -53,6 +53,10 @@ where
         self.rule.name()
     }
 
+    fn momentum(&self) -> f64 {
+        self.rule.momentum()
+    }
+
     fn reduce(
         &mut self,
         step: u64,
