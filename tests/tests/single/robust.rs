@@ -3,6 +3,7 @@
 use phalanx::grad::{GradError, Ranks, RowSet, Scratch};
 use phalanx::optim::{OptimizerConfig, SgdConfig};
 use phalanx::prelude::*;
+use phalanx::robust::attack::{Alie, UnderAttack};
 use phalanx::robust::{Krum, Median, Nnm, Robust, TrimmedMean, WeightedMean};
 use phalanx::train::{Job, Methods, Outcome, Reduction, TrainConfig, TrainError};
 use phalanx_tests::{Device, bits, config, job, methods, train};
@@ -47,6 +48,18 @@ fn shards_train_to_the_bits_of_whole_gradients() {
     let krum = outcome(5, || Robust::new(1, Krum::default()));
     assert_eq!(bits(&krum), bits(&outcome(5, || Gathered(Robust::new(1, Krum::default())))));
     assert_ne!(bits(&krum), bits(&outcome(5, || Robust::new(1, TrimmedMean))));
+}
+
+/// The work under an attack is shared by the ranks, and what comes of it is what one rank would find.
+#[test]
+fn shards_bear_an_attack_to_the_bits_of_whole_gradients() {
+    fn alie<R: Reduce<Ranks>>(rule: R) -> UnderAttack<R> {
+        UnderAttack::new(rule, Box::new(Alie::default()), vec![3, 4], 1)
+    }
+    let spread = outcome(5, || alie(Robust::new(2, TrimmedMean).behind(Nnm)));
+    let gathered = outcome(5, || alie(Gathered(Robust::new(2, TrimmedMean).behind(Nnm))));
+    assert_eq!(bits(&spread), bits(&gathered));
+    assert_ne!(bits(&spread), bits(&outcome(5, || Robust::new(2, TrimmedMean).behind(Nnm))));
 }
 
 /// The momentum of a mean, kept by the ranks or by the optimizer, is one but for rounding.
