@@ -40,6 +40,11 @@ pub(crate) fn faults() -> Result<()> {
 /// One fault of ranks over MPI, drawn by `seed`, or by the clock.
 pub(crate) fn draw(seed: Option<u64>) -> Result<()> {
     ensure!(build()?, "without MPI there is nothing to draw from: `cargo xtask setup` installs it");
+    draw_as_built(seed)
+}
+
+/// As [`draw`], with the program that the tests over MPI have built.
+pub(crate) fn draw_as_built(seed: Option<u64>) -> Result<()> {
     let since = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
     let seed = seed.unwrap_or_else(|| since.as_secs());
     let (cluster, faults) = available()?;

@@ -97,6 +97,7 @@ const KEYS: &[&str] = &[
     "aggregation.threshold",
     "aggregation.base",
     "aggregation.hostile",
+    "aggregation.momentum",
     "aggregation.before",
     "compression.kind",
     "compression.rank",

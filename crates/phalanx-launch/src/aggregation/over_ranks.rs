@@ -14,6 +14,7 @@ pub struct OverRanks {
     rule: RuleConfig,
     before: Vec<PreConfig>,
     hostile: usize,
+    momentum: f64,
 }
 
 /// Why a rule cannot be used.
@@ -43,10 +44,12 @@ impl OverRanks {
     pub fn of(aggregation: &Aggregation, ranks: usize, seed: u64) -> Result<Option<Self>, UnfitError> {
         let before = aggregation.before.configs()?;
         let rule = aggregation.rule.config(seed);
-        if matches!(rule, RuleConfig::Mean(_)) && before.is_empty() {
+        let momentum = aggregation.momentum;
+        if matches!(rule, RuleConfig::Mean(_)) && before.is_empty() && momentum == 0.0 {
             return Ok(None);
         }
-        let bearing = |hostile: usize| OverRanks { rule: rule.clone(), before: before.clone(), hostile };
+        let bearing =
+            |hostile: usize| OverRanks { rule: rule.clone(), before: before.clone(), hostile, momentum };
         let unfit = |hostile: usize| move |cause| UnfitError::Rule { hostile, ranks, cause };
         if let Some(hostile) = aggregation.hostile {
             let over = bearing(hostile);
@@ -72,7 +75,7 @@ impl OverRanks {
     /// # Errors
     /// [`GradError::Setting`] names the setting that is out of range.
     pub fn build(&self) -> Result<Robust, GradError> {
-        let rule = Robust::new(self.hostile, self.rule.build()?);
+        let rule = Robust::new(self.hostile, self.rule.build()?).with_momentum(self.momentum);
         Ok(self.before.iter().fold(rule, |rule, pre| rule.behind(pre.build())))
     }
 
@@ -115,6 +118,7 @@ mod tests {
     fn the_mean_is_no_rule_unless_something_acts_before_it() {
         assert_eq!(over("rule = 'mean'", 1), Ok(None));
         assert!(over("rule = 'mean'\nbefore = ['nnm']", 5).is_ok_and(|over| over.is_some()));
+        assert!(over("rule = 'mean'\nmomentum = 0.9", 5).is_ok_and(|over| over.is_some()));
     }
 
     #[test]
