@@ -46,7 +46,7 @@ pub(crate) fn draw(seed: Option<u64>) -> Result<()> {
 /// As [`draw`], with the program that the tests over MPI have built.
 pub(crate) fn draw_as_built(seed: Option<u64>) -> Result<()> {
     let since = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
-    let seed = seed.unwrap_or_else(|| since.as_secs());
+    let seed = seed.unwrap_or(since.as_secs());
     let (cluster, faults) = available()?;
     let fault = Fault::drawn(&faults, seed);
     println!("drawn by the seed {seed}, as again by `cargo xtask faults draw {seed}`: {fault}");

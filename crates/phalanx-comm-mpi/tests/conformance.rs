@@ -44,6 +44,7 @@ fn conforms(nodes: Nodes) {
 
 /// Every way to reduce between nodes gives the sum that is due: node by node, in the bits of one fold, or by the library
 /// with exact numbers.
+#[expect(clippy::panic_in_result_fn, reason = "what does not hold is a panic, what cannot be made an error")]
 fn methods_agree(world: &MpiWorld, comm: &dyn Communicator, nodes: Nodes) -> Result<(), CommError> {
     let (rank, size) = (comm.rank().index(), comm.size().get());
     let most = match nodes {
