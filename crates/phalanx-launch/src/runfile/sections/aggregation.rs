@@ -13,7 +13,8 @@ use crate::runfile::key::{keys, kinds, names};
 keys! {
     /// The rule over the ranks' gradients, and what stands before it.
     pub struct Aggregation {
-        /// Hostile ranks that the rule is set to bear; not given: as many as it can with `train.ranks`.
+        /// Hostile ranks that the rule is set to bear; not given: as many as it can with `train.ranks`. In federated runs,
+        /// clients of `federated.per_round`.
         hostile: Option<usize>, "ranks", Range::AtLeast(0.0), Fixed;
         /// Pre-aggregators, the first to act first, such as ["arc", "nnm"], or with settings as
         /// `phalanx config rules` lists them: [{ kind = "bucketing", size = 3 }].
