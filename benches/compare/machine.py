@@ -14,16 +14,19 @@ QUIET_CORES = 0.2
 
 
 class Load:
-    """Within a `with`: the cores that others kept busy, beside this process's children."""
+    """Within a `with`: the cores that others kept busy, beside this process's children, and those the host took."""
 
     def __enter__(self):
-        self._busy, self._own, self._began = _busy_seconds(), _children_seconds(), time.monotonic()
+        self._own, self._began = _children_seconds(), time.monotonic()
+        self._busy, self._stolen = _busy_seconds()
         return self
 
     def __exit__(self, *_):
         elapsed = time.monotonic() - self._began
         own = _children_seconds() - self._own
-        self.cores = max(0.0, (_busy_seconds() - self._busy - own) / elapsed)
+        busy, stolen = _busy_seconds()
+        self.cores = max(0.0, (busy - self._busy - own) / elapsed)
+        self.stolen_cores = (stolen - self._stolen) / elapsed
 
 
 def wait_until_quiet(patience):
@@ -37,9 +40,10 @@ def wait_until_quiet(patience):
 
 
 def _busy_seconds():
-    """CPU seconds of the whole machine: user, nice, system, irq and softirq. Steal is the host's."""
-    user, nice, system, _, _, irq, softirq = map(int, Path("/proc/stat").read_text().split()[1:8])
-    return (user + nice + system + irq + softirq) / os.sysconf("SC_CLK_TCK")
+    """CPU seconds of the whole machine, user, nice, system, irq and softirq; and those that its host gave to others."""
+    user, nice, system, _, _, irq, softirq, steal = map(int, Path("/proc/stat").read_text().split()[1:9])
+    ticks = os.sysconf("SC_CLK_TCK")
+    return (user + nice + system + irq + softirq) / ticks, steal / ticks
 
 
 def _children_seconds():

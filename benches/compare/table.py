@@ -59,11 +59,13 @@ def summary(records, failures):
     rows = {name: Samples(found) for name, found in rows.items()}
     rounds = max(r["round"] for r in records)
     busy = sum(r["foreign_cores"] > 0.2 for r in records)
+    stolen = sum(r["stolen_cores"] > 0.02 for r in records)
     return "\n\n".join(
         [
             "# phalanx and PyTorch, the same step on the same cores",
             f"Medians over {rounds} rounds, variants interleaved. A sample of gpt is a sequence of 128 bytes. "
-            f"During {busy} of {len(records)} measurements others used more than 0.2 cores.",
+            f"During {busy} of {len(records)} measurements others used more than 0.2 cores, "
+            f"during {stolen} the host took more than 0.02.",
             _table(_speed, rows),
             "`DDP`: the faster of plain and channels-last (cl), two processes of one thread, gloo, allocator tuned. "
             "`single`: the same for one process of two threads. `/ DDP` in brackets: least and greatest round. "

@@ -24,7 +24,7 @@ PHALANX = (
     " --set train.ranks={ranks} --steps {steps}"
 )
 COLUMNS = ["row", "model", "batch", "round", "variant", "steps", "samples_s_median", "samples_s_calm", "peak_rss_mb"]
-COLUMNS += ["fixed_mb", "arena_mb", "arena_predicted_mb", "first_step_s", "foreign_before", "foreign_cores", "at"]
+COLUMNS += ["fixed_mb", "arena_mb", "arena_predicted_mb", "first_step_s", "foreign_before", "foreign_cores", "stolen_cores", "at"]
 
 
 class Arguments(argparse.Namespace):
@@ -77,6 +77,7 @@ def measure(row, variant, args):
         report["fixed_mb"] = processes * (report["import_rss_mb"] + report["data_mb"])
     facts = {"row": row.name, "model": row.model, "batch": row.batch, "variant": variant.name, "steps": args.steps_of(row)}
     load_facts = {"foreign_before": round(before, 3), "foreign_cores": round(load.cores, 3)}
+    load_facts["stolen_cores"] = round(load.stolen_cores, 3)
     return report | facts | load_facts | {"at": time.strftime("%Y-%m-%dT%H:%M:%S")}
 
 

@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, Result};
 
-use crate::shell::{cargo, root, run};
+use crate::shell::{LAWS, cargo, command, root, run, target};
 
 pub(crate) fn examples() -> Result<()> {
     let folder = root().join("examples");
@@ -13,7 +13,8 @@ pub(crate) fn examples() -> Result<()> {
         names.push(name);
     }
     names.sort();
-    names
-        .iter()
-        .try_for_each(|name| run(cargo(&["run", "--quiet", "--package", "phalanx", "--example", name])))
+    // with the features of the tests, which have built most of it
+    run(cargo(&["build", "--quiet", "--workspace", "--features", LAWS, "--examples"]))?;
+    let built = target().join("debug/examples");
+    names.iter().try_for_each(|name| run(command(built.join(name), &[])))
 }

@@ -22,7 +22,7 @@ pub(crate) fn lint() -> Result<()> {
         ])),
         mpi::lint(),
         docs(),
-        run(cargo(&["test", "--quiet", "--package", "phalanx-tests", "--test", "tidy"])),
+        run(cargo(&["test", "--quiet", "--workspace", "--features", LAWS, "--test", "tidy"])),
         packages::check(),
         deny(),
     ];

@@ -30,8 +30,13 @@ pub(crate) fn test(has_nextest: bool) -> Result<Vec<Skipped>> {
     let command = match has_nextest {
         // ranks want the cores for themselves
         true => cargo(
-            &[&["nextest", "run", "--no-fail-fast", "--profile", "xtask", "-j", "1"], &PACKAGES[..], &ONLY]
-                .concat(),
+            &[
+                &["nextest", "run", "--no-fail-fast", "--profile", "xtask", "-j", "1"],
+                &WORKSPACE[..],
+                &TARGETS,
+                &ONLY,
+            ]
+            .concat(),
         ),
         false => cargo(&[&["test"], &PACKAGES[..], &TARGETS].concat()),
     };
@@ -48,8 +53,11 @@ pub(crate) fn lint() -> Result<()> {
         println!("{reason}: the feature `mpi` was not looked at");
         return Ok(());
     }
-    run(cargo(&[&["clippy", "--quiet"], &PACKAGES[..], &["--all-targets", "--", "-D", "warnings"]].concat()))
+    run(cargo(&[&["clippy", "--quiet"], &WORKSPACE[..], &["--all-targets", "--", "-D", "warnings"]].concat()))
 }
+
+/// All that the other tests build, with the feature: what it does not change is not built again.
+const WORKSPACE: [&str; 3] = ["--workspace", "--features", "phalanx-robust/laws,phalanx-launch/mpi"];
 
 /// What has the feature.
 const PACKAGES: [&str; 6] =

@@ -1,6 +1,7 @@
 //! `cargo xtask test`: all tests, the documentation's programs, the interleavings, and what was left out.
 
 use std::process::{Command, Stdio};
+use std::thread;
 
 use anyhow::{Context as _, Result, bail};
 
@@ -18,8 +19,13 @@ pub(crate) fn test() -> Result<()> {
     let has_nextest = succeeds(command("cargo-nextest", &["--version"]));
     let unit = if has_nextest { nextest() } else { libtest() };
     let over_mpi = mpi::test(has_nextest);
-    let docs = run(cargo(&["test", "--quiet", "--doc", "--workspace", "--features", LAWS]));
-    let interleavings = loom();
+    // both compile much and one crate after the other, in directories of their own
+    let (docs, interleavings) = thread::scope(|scope| {
+        let interleavings = scope.spawn(loom);
+        let docs = run(cargo(&["test", "--quiet", "--doc", "--workspace", "--features", LAWS]));
+        (docs, interleavings.join())
+    });
+    let interleavings = interleavings.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
     let left_out: Vec<_> = [&unit, &over_mpi].into_iter().flatten().flatten().cloned().collect();
     let report = skipped::report(&left_out, is_all_required);
     unit.and(over_mpi).and(docs).and(interleavings).and(report)
@@ -62,5 +68,7 @@ fn loom() -> Result<()> {
     let args = ["test", "--quiet", "--package", "phalanx-comm", "--lib", "--release", "loom"];
     let mut command = cargo(&args);
     command.env("RUSTFLAGS", "--cfg loom").env("CARGO_TARGET_DIR", place);
+    // what the program itself is built with takes longer to build than these tests to run
+    command.env("CARGO_PROFILE_RELEASE_LTO", "off").env("CARGO_PROFILE_RELEASE_DEBUG", "false");
     run(command)
 }

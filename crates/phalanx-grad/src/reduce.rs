@@ -23,6 +23,12 @@ pub trait Reduce<A: Axis, B: Backend = Cpu<f32>>: Debug + Send {
         false
     }
 
+    /// Momentum `beta` that each member of the set applies to its own gradients before it hands them over,
+    /// `m = beta m + (1 - beta) g` from `m = 0`; kept by whoever makes the set, 0 for none.
+    fn momentum(&self) -> f64 {
+        0.0
+    }
+
     /// Writes the one gradient to `out_d`.
     ///
     /// `step` counts from 1; what is random depends on it and not on the number of calls.

@@ -178,9 +178,11 @@ fn make_fit(values: &mut Values) {
     if compares {
         values.remove("attack");
         values.remove("aggregation.before");
+        values.remove("aggregation.momentum");
     }
     let is_mean = values.get("aggregation.rule") == Some(&Toml::from("mean"))
-        && values.get("aggregation.before").is_none_or(|before| *before == Toml::Array(Vec::new()));
+        && values.get("aggregation.before").is_none_or(|before| *before == Toml::Array(Vec::new()))
+        && values.get("aggregation.momentum").is_none_or(|momentum| *momentum == Toml::from(0.0));
     if !is_mean || values.contains_key("attack") {
         values.insert("train.reduction".to_owned(), Toml::from("fast"));
         values.remove("batch.lr_scaling");

@@ -51,6 +51,7 @@ pub struct Robust {
     pre: Vec<Box<dyn PreAggregator>>,
     rule: Box<dyn Rule>,
     max_norm: Option<f64>,
+    momentum: f64,
     threads: usize,
     report: Report,
 }
@@ -63,6 +64,7 @@ impl Robust {
             pre: Vec::new(),
             rule: Box::new(rule),
             max_norm: None,
+            momentum: 0.0,
             threads: 1,
             report: Report::default(),
         }
@@ -79,6 +81,19 @@ impl Robust {
     #[must_use]
     pub fn with_max_norm(mut self, limit: f64) -> Self {
         self.max_norm = Some(limit);
+        self
+    }
+
+    /// The same rule for gradients to which each rank of a training run applies momentum first; see
+    /// [`Reduce::momentum`]. The noise of samples, behind which attacks hide, is smaller then.
+    ///
+    /// [`aggregate`](Self::aggregate) takes vectors as they are.
+    ///
+    /// # Reference
+    /// Karimireddy, He and Jaggi, "Learning from History for Byzantine Robust Optimization", ICML 2021.
+    #[must_use]
+    pub fn with_momentum(mut self, beta: f64) -> Self {
+        self.momentum = beta;
         self
     }
 
@@ -332,6 +347,10 @@ where
 {
     fn name(&self) -> &'static str {
         self.rule.name()
+    }
+
+    fn momentum(&self) -> f64 {
+        self.momentum
     }
 
     fn reduce(

@@ -1,7 +1,8 @@
 //! What compressors remember, in a checkpoint and back.
 
 use crate::error::TrainError;
-use phalanx_comm::{Communicator, CommunicatorExt, Rank};
+use crate::rank_memory::{self, Shared};
+use phalanx_comm::{Communicator, Rank};
 use phalanx_compress::{CompressError, Compressor};
 use phalanx_grad::StateTensor;
 
@@ -24,19 +25,8 @@ pub(crate) fn state(
     compressor: &dyn Compressor,
     comm: &dyn Communicator,
 ) -> Result<Vec<StateTensor>, TrainError> {
-    let own = compressor.memory();
-    let (d, size, is_root) = (own.len(), comm.size().get(), comm.rank() == Rank(0));
-    let mut tensors = Vec::new();
-    if d > 0 {
-        let mut to_root = vec![0; size];
-        to_root[0] = d;
-        let from = vec![if is_root { d } else { 0 }; size];
-        let mut all = vec![0.0; from.iter().sum()];
-        comm.all_to_all_into(own, &to_root, &mut all, &from)?;
-        let memories = all.chunks_exact(d).enumerate();
-        tensors.extend(memories.map(|(rank, memory)| StateTensor::new(format!("{MEMORY}{rank}"), memory)));
-    }
-    if is_root {
+    let mut tensors = rank_memory::gather(compressor.memory(), MEMORY, comm)?;
+    if comm.rank() == Rank(0) {
         let shared = compressor.state().into_iter();
         tensors.extend(shared.map(|t| StateTensor { name: format!("{PREFIX}{}", t.name), data: t.data }));
     }
@@ -62,27 +52,9 @@ pub(crate) fn restore(
     if own.is_empty() {
         return Ok(());
     }
-    let memory_of = |rank: usize| {
-        let name = format!("{MEMORY}{rank}");
-        saved.iter().find(|t| t.name == name).and_then(|t| t.data.elems::<f32>())
-    };
-    let memories: Vec<&[f32]> = (0..).map_while(memory_of).collect();
-    let got = memories.iter().map(|memory| memory.len()).find(|len| *len != own.len());
-    if let Some(got) = got.or(memories.is_empty().then_some(0)) {
-        return Err(CompressError::State { what: "memory", got, need: own.len() }.into());
-    }
-    if memories.len() == size {
-        own.copy_from_slice(memories[rank.index()]);
-        return Ok(());
-    }
-    own.fill(0.0);
-    for memory in memories {
-        own.iter_mut().zip(memory).for_each(|(own, owed)| *own += owed);
-    }
-    #[expect(clippy::cast_precision_loss, reason = "there are few ranks")]
-    let ranks = size as f32;
-    own.iter_mut().for_each(|own| *own /= ranks);
-    Ok(())
+    let memories = rank_memory::find(saved, MEMORY);
+    rank_memory::restore(own, rank, size, &memories, Shared::Sum)
+        .map_err(|got| CompressError::State { what: "memory", got, need: own.len() }.into())
 }
 
 #[cfg(test)]

@@ -114,5 +114,5 @@ pub fn score_checkpoint<B: HostBackend>(
 ) -> Result<Score, TrainError> {
     let mut graph = Graph::new(backend, plan.params.clone(), 0)?;
     graph.set_params(&flat_from(&plan.params, &held.model)?);
-    evaluate(&SoloComm::new(), &mut graph, net, task, data, plan.tile.clamp(1, 256))
+    evaluate(&SoloComm::new(), &mut graph, net, task, data, plan.score_tile())
 }

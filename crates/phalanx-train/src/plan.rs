@@ -101,6 +101,12 @@ impl Plan {
         rank_bytes(&self.params, self.arena_bytes)
     }
 
+    /// Samples scored at once. Training cuts a share evenly, so that its tiles have at least half of [`Plan::tile`], and
+    /// half of it fits the buffers that training holds anyway.
+    pub(crate) fn score_tile(&self) -> usize {
+        self.tile.div_ceil(2).clamp(1, 256)
+    }
+
     /// What ranks compare before the first step.
     #[must_use]
     pub fn describe(&self) -> String {

@@ -450,7 +450,7 @@ impl<'a, B: HostBackend> Run<'a, B> {
 
     fn score(&mut self, data: &dyn phalanx_data::Dataset, split: Split) -> Result<Score, TrainError> {
         let start = self.worker.lane.as_ref().map_or(0, Lane::now);
-        let tile = self.job.plan.tile.clamp(1, 256);
+        let tile = self.job.plan.score_tile();
         self.enter(control::Phase::Evaluate);
         let worker = &mut self.worker;
         let Job { net, task, board, .. } = self.job;
@@ -485,6 +485,10 @@ impl<'a, B: HostBackend> Run<'a, B> {
             Some(compressor) => compression::state(compressor, &*self.comm)?,
             None => Vec::new(),
         };
+        let momentum = match &self.worker.momentum {
+            Some(momentum) => momentum.state(&*self.comm)?,
+            None => Vec::new(),
+        };
         self.last_saved = Some(self.place.step);
         let Some(open) = &self.open else { return Ok(()) };
         let began = Instant::now();
@@ -493,6 +497,7 @@ impl<'a, B: HostBackend> Run<'a, B> {
         let mut state = worker.methods.over_time.state(worker.graph.backend());
         state.extend(state::of_rule(&*worker.methods.over_ranks));
         state.extend(compression);
+        state.extend(momentum);
         let policy = worker.methods.policy.state();
         let mut counters: std::collections::BTreeMap<String, u64> =
             self.place.counters().map(|(name, value)| (name.to_owned(), value)).into();

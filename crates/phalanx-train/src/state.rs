@@ -4,6 +4,7 @@ use crate::checkpoint::{Checkpoint, EpochCursor, Meta};
 use crate::compression;
 use crate::error::TrainError;
 use crate::host::HostBackend;
+use crate::momentum;
 use crate::tensor_file::{NamedTensor, Values};
 use crate::worker::Worker;
 use phalanx_grad::{PolicyState, Ranks, Reduce, StateData, StateTensor};
@@ -155,6 +156,10 @@ pub(crate) fn restore<B: HostBackend>(
     if let Some(compressor) = worker.buckets.compressor_mut() {
         let (rank, size) = (worker.comm.rank(), worker.comm.size().get());
         compression::restore(compressor, rank, size, &compression)?;
+    }
+    let (momentum, optimizer): (Vec<_>, Vec<_>) = optimizer.into_iter().partition(momentum::owns);
+    if let Some(own) = &mut worker.momentum {
+        own.restore(worker.comm.rank(), worker.comm.size().get(), &momentum)?;
     }
     let backend = worker.graph.backend().clone();
     let (mut of_rule, of_optimizer): (Vec<_>, Vec<_>) =

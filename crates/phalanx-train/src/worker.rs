@@ -11,6 +11,7 @@ use crate::error::TrainError;
 use crate::events::GradientTraffic;
 use crate::host::HostBackend;
 use crate::methods::Methods;
+use crate::momentum::RankMomentum;
 use crate::plan::{Plan, Tile, losses, tiles};
 use crate::rank_shards::RankShards;
 use crate::samples::SampleStatistics;
@@ -94,6 +95,8 @@ pub(crate) struct Worker<'a, B: HostBackend> {
     /// Sums of squares of each coordinate over the chunks, where a policy asked for them.
     squares: Option<Region<f32>>,
     scratch: Scratch,
+    /// Of this rank's gradients, where the rule over ranks asks for it.
+    pub(crate) momentum: Option<RankMomentum>,
     /// Made when a policy first asks.
     samples: Option<SampleStatistics<B>>,
     /// Whether the step at hand measures its samples.
@@ -127,6 +130,7 @@ impl<'a, B: HostBackend> Worker<'a, B> {
                 (Some(tree), Some(TreeAccumulator::new(tree, tree.shards_of(rank, comm.size()))))
             }
         };
+        let momentum = RankMomentum::new(methods.over_ranks.momentum(), plan.params.grad_len());
         let flat = Some(comm.alloc(plan.params.grad_len())?);
         let compression = methods.compression.take();
         if let Some(compressor) = &compression {
@@ -156,6 +160,7 @@ impl<'a, B: HostBackend> Worker<'a, B> {
             parts: Vec::new(),
             squares: None,
             scratch: Scratch::new(),
+            momentum,
             samples: None,
             measures_samples: false,
             shards: ChunkGradients::default(),
@@ -479,6 +484,9 @@ impl<'a, B: HostBackend> Worker<'a, B> {
         let scale = samples as f64 / range.len() as f64;
         #[expect(clippy::cast_possible_truncation, reason = "a ratio of small whole numbers")]
         flat.iter_mut().for_each(|g| *g *= scale as f32);
+        if let Some(momentum) = &mut self.momentum {
+            momentum.apply(flat);
+        }
         let samples =
             ranks.ranks().map(|r| shard_range(samples, r.index(), ranks.get()).len() as u64).collect();
         let backend = self.graph.backend().clone();

@@ -3,6 +3,7 @@
 mod compression;
 mod equality;
 mod failures;
+mod memory;
 mod methods;
 mod policies;
 mod robust;

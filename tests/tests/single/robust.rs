@@ -1,8 +1,10 @@
 //! Rules over ranks that bear hostile ones, in the loop.
 
 use phalanx::grad::{GradError, Ranks, RowSet, Scratch};
+use phalanx::optim::{OptimizerConfig, SgdConfig};
 use phalanx::prelude::*;
-use phalanx::robust::{Krum, Median, Nnm, Robust, TrimmedMean};
+use phalanx::robust::attack::{Alie, UnderAttack};
+use phalanx::robust::{Krum, Median, Nnm, Robust, TrimmedMean, WeightedMean};
 use phalanx::train::{Job, Methods, Outcome, Reduction, TrainConfig, TrainError};
 use phalanx_tests::{Device, bits, config, job, methods, train};
 
@@ -46,6 +48,38 @@ fn shards_train_to_the_bits_of_whole_gradients() {
     let krum = outcome(5, || Robust::new(1, Krum::default()));
     assert_eq!(bits(&krum), bits(&outcome(5, || Gathered(Robust::new(1, Krum::default())))));
     assert_ne!(bits(&krum), bits(&outcome(5, || Robust::new(1, TrimmedMean))));
+}
+
+/// The work under an attack is shared by the ranks, and what comes of it is what one rank would find.
+#[test]
+fn shards_bear_an_attack_to_the_bits_of_whole_gradients() {
+    fn alie<R: Reduce<Ranks>>(rule: R) -> UnderAttack<R> {
+        UnderAttack::new(rule, Box::new(Alie::default()), vec![3, 4], 1)
+    }
+    let spread = outcome(5, || alie(Robust::new(2, TrimmedMean).behind(Nnm)));
+    let gathered = outcome(5, || alie(Gathered(Robust::new(2, TrimmedMean).behind(Nnm))));
+    assert_eq!(bits(&spread), bits(&gathered));
+    assert_ne!(bits(&spread), bits(&outcome(5, || Robust::new(2, TrimmedMean).behind(Nnm))));
+}
+
+/// The momentum of a mean, kept by the ranks or by the optimizer, is one but for rounding.
+#[test]
+fn the_mean_of_momenta_is_the_momentum_of_the_mean() {
+    let sgd = |lr, momentum| OptimizerConfig::Sgd(SgdConfig { lr, momentum, ..SgdConfig::default() });
+    let trained = |beta: f64, lr: f64, momentum: f64| {
+        let job = job(3, config());
+        let methods = move || Methods {
+            over_ranks: Box::new(Robust::new(0, WeightedMean).with_momentum(beta)),
+            over_time: sgd(lr, momentum).build().expect("good settings"),
+            lr,
+            ..methods(lr)
+        };
+        train(3, Job { methods: Box::new(methods), ..job }).expect("no rank fails").params
+    };
+    let (of_ranks, of_step) = (trained(0.5, 0.04, 0.0), trained(0.0, 0.02, 0.5));
+    let without = trained(0.0, 0.04, 0.0);
+    let apart = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    assert!(apart(&of_ranks, &of_step) < 1e-5 && apart(&of_ranks, &without) > 1e-3);
 }
 
 fn error_of(ranks: usize, settings: TrainConfig, methods: fn() -> Methods<Device>) -> String {

@@ -14,6 +14,7 @@ pub struct OverRanks {
     rule: RuleConfig,
     before: Vec<PreConfig>,
     hostile: usize,
+    momentum: f64,
 }
 
 /// Why a rule cannot be used.
@@ -64,13 +65,13 @@ impl OverRanks {
     pub fn of(aggregation: &Aggregation, ranks: usize, seed: u64) -> Result<Option<Self>, UnfitError> {
         let before = aggregation.before.configs()?;
         let rule = aggregation.rule.config(seed);
-        if matches!(rule, RuleConfig::Mean(_)) && before.is_empty() {
+        let momentum = aggregation.momentum;
+        if matches!(rule, RuleConfig::Mean(_)) && before.is_empty() && momentum == 0.0 {
             return Ok(None);
         }
-        let unfit = |hostile, cause| UnfitError::Rule { hostile, ranks, cause };
-        Self::bearing(rule, before, aggregation.hostile, ranks, None)
-            .map(Some)
-            .map_err(|(f, cause)| unfit(f, cause))
+        let unfit = |(hostile, cause)| UnfitError::Rule { hostile, ranks, cause };
+        let over = OverRanks { rule, before, hostile: 0, momentum };
+        over.bearing(aggregation.hostile, ranks, None).map(Some).map_err(unfit)
     }
 
     /// The rule that `aggregation` asks for over the updates of `clients` clients, whose server model it knows. The mean is
@@ -80,21 +81,19 @@ impl OverRanks {
     /// [`UnfitError`] when it cannot be used there.
     pub fn of_clients(aggregation: &Aggregation, clients: usize, seed: u64) -> Result<Self, UnfitError> {
         let (rule, before) = (aggregation.rule.config(seed), aggregation.before.configs()?);
-        let unfit = |hostile, cause| UnfitError::Clients { hostile, clients, cause };
-        let reference = made_up(clients as u64);
-        Self::bearing(rule, before, aggregation.hostile, clients, Some(&reference))
-            .map_err(|(f, cause)| unfit(f, cause))
+        let unfit = |(hostile, cause)| UnfitError::Clients { hostile, clients, cause };
+        let over = OverRanks { rule, before, hostile: 0, momentum: aggregation.momentum };
+        over.bearing(aggregation.hostile, clients, Some(&made_up(clients as u64))).map_err(unfit)
     }
 
-    /// A rule that bears as many as it should, or else as many as it can; if it cannot, of how many and why.
+    /// The same rule that bears as many as it should, or else as many as it can; if it cannot, of how many and why.
     fn bearing(
-        rule: RuleConfig,
-        before: Vec<PreConfig>,
+        self,
         hostile: Option<usize>,
         senders: usize,
         reference: Option<&[f32]>,
     ) -> Result<Self, (usize, GradError)> {
-        let bearing = |hostile: usize| OverRanks { rule: rule.clone(), before: before.clone(), hostile };
+        let bearing = |hostile: usize| OverRanks { hostile, ..self.clone() };
         if let Some(hostile) = hostile {
             let over = bearing(hostile);
             return over.rehearse(senders, reference).map(|()| over).map_err(|cause| (hostile, cause));
@@ -117,7 +116,7 @@ impl OverRanks {
     /// # Errors
     /// [`GradError::Setting`] names the setting that is out of range.
     pub fn build(&self) -> Result<Robust, GradError> {
-        let rule = Robust::new(self.hostile, self.rule.build()?);
+        let rule = Robust::new(self.hostile, self.rule.build()?).with_momentum(self.momentum);
         Ok(self.before.iter().fold(rule, |rule, pre| rule.behind(pre.build())))
     }
 
@@ -162,6 +161,7 @@ mod tests {
     fn the_mean_is_no_rule_unless_something_acts_before_it() {
         assert_eq!(over("rule = 'mean'", 1), Ok(None));
         assert!(over("rule = 'mean'\nbefore = ['nnm']", 5).is_ok_and(|over| over.is_some()));
+        assert!(over("rule = 'mean'\nmomentum = 0.9", 5).is_ok_and(|over| over.is_some()));
     }
 
     #[test]

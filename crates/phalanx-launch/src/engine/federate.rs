@@ -280,7 +280,7 @@ fn config(run: &FederatedRun, optimizer: &OptimizerConfig) -> FederatedConfig {
             },
             growth: local.growth_eta.map(|eta| BatchGrowth { eta, max: local.max_batch }),
         },
-        client_momentum: federated.client_momentum,
+        client_momentum: (run.aggregation.momentum > 0.0).then_some(run.aggregation.momentum),
         on_unusable: match federated.on_unusable {
             runfile::OnUnusable::Skip => phalanx_federated::OnUnusable::Skip,
             runfile::OnUnusable::Stop => phalanx_federated::OnUnusable::Stop,

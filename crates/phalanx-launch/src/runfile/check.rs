@@ -6,8 +6,8 @@ use super::error::{Fault, Problem};
 use super::raw::RawRun;
 use super::run::{Head, Parts};
 use super::sections::{
-    Aggregation, Batch, BatchPolicy, Compression, Model, Optimizer, Reduction, Rule, Shape, Source,
-    Statistic, Stop, Train,
+    Aggregation, AggregationRule, Batch, BatchPolicy, Compression, Model, Optimizer, Reduction, Rule, Shape,
+    Source, Statistic, Stop, Train,
 };
 
 /// Reports each pair of values that does not fit, as far as they could be read.
@@ -87,7 +87,7 @@ fn check_aggregation(
     report: &mut impl FnMut(&str, Fault),
 ) {
     let rule = match OverRanks::of(aggregation, train.ranks, head.seed) {
-        Ok(over) => over.map(|_| format!("aggregation.rule = \"{}\"", aggregation.rule.kind())),
+        Ok(over) => over.map(|_| not_the_mean(aggregation)),
         Err(unfit) => return report(unfit.key(aggregation), Fault::Unfit(unfit)),
     };
     let attack = match head.attack.on(train.ranks) {
@@ -104,6 +104,17 @@ fn check_aggregation(
     if let Some(batch) = parts.batch.as_ref().filter(|batch| batch.statistic().is_some()) {
         let key = if batch.policy.statistic().is_some() { "batch.policy" } else { "batch.lr_scaling" };
         report(key, Fault::NeedsMean { over });
+    }
+}
+
+/// What keeps the step from taking the mean of the gradients.
+fn not_the_mean(aggregation: &Aggregation) -> String {
+    match aggregation.rule {
+        AggregationRule::Mean {} if aggregation.before.is_empty() => {
+            format!("aggregation.momentum = {}", aggregation.momentum)
+        }
+        AggregationRule::Mean {} => "aggregation.before".to_owned(),
+        ref rule => format!("aggregation.rule = \"{}\"", rule.kind()),
     }
 }
 

@@ -215,7 +215,7 @@ pub enum Fault {
     },
     /// A batch policy that takes the gradient for the mean.
     #[error(
-        "compares gradients with their mean, which {over} does not leave: need aggregation.rule = \"mean\" and no attack"
+        "compares gradients with their mean, which {over} does not leave: need aggregation.rule = \"mean\" by itself and no attack"
     )]
     NeedsMean {
         /// The rule or the attack.

@@ -57,8 +57,8 @@ impl Dir {
 
 /// Variates, running means, a victim and a center are all remembered from round to round.
 const REMEMBERING: (&str, &str) = (
-    "algorithm = \"scaffold\"\nserver_lr = 0.5\nclient_momentum = 0.5\nover_select = 0.4\nspread = 0.5\ndropout = 0.1",
-    "[aggregation]\nrule = \"centered-clipping\"\ntau = 1.0\nbefore = [\"multi-metrics\", \"nnm\"]\n\
+    "algorithm = \"scaffold\"\nserver_lr = 0.5\nover_select = 0.4\nspread = 0.5\ndropout = 0.1",
+    "[aggregation]\nrule = \"centered-clipping\"\ntau = 1.0\nmomentum = 0.5\nbefore = [\"multi-metrics\", \"nnm\"]\n\
      [[attack]]\nkind = \"mimic\"\nclients = [3, 4]\nwarm_up = 3\n\
      [[attack]]\nkind = \"label-flip\"\nclients = [4, 9]\n",
 );

@@ -84,6 +84,13 @@ fn killed_runs_with_error_feedback_go_on_to_the_same_bits() {
     }
 }
 
+/// So is the momentum of what they send to a robust rule.
+#[test]
+fn killed_runs_with_momentum_of_ranks_go_on_to_the_same_bits() {
+    let rule = "[aggregation]\nrule = \"median\"\nmomentum = 0.9\n";
+    killed_again_and_again(&format!("{}{rule}", long("fast")));
+}
+
 #[test]
 fn what_ranks_owe_is_shared_by_another_number_of_them() {
     let dir = Dir::new(&format!("{SMALL}[compression]\nkind = \"topk\"\nstart_step = 0\n"));

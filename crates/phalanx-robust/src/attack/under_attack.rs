@@ -1,8 +1,12 @@
 //! A rule over ranks with the attack played out in front of it.
 
 use super::{Attack, Scene};
-use phalanx_grad::{GradError, GradSet, Ranks, Reduce, Rejected, RowSet, Scratch, StateTensor};
-use phalanx_tensor::Backend;
+use phalanx_comm::Agreed;
+use phalanx_grad::{
+    Blocks, GradError, GradSet, Gram, Ranks, Reduce, Rejected, RowSet, Scratch, Shard, StateTensor,
+};
+use phalanx_tensor::{Backend, Cpu};
+use std::ops::Range;
 
 /// Any rule over ranks, to which some ranks' gradients come as attacks would have sent them.
 ///
@@ -44,6 +48,76 @@ impl<R> UnderAttack<R> {
     }
 }
 
+/// What arrives after the attack: all of it, and this rank's part.
+#[derive(Debug)]
+struct Received<'a> {
+    rows: RowSet<'a, Ranks>,
+    shard: Option<Part<'a>>,
+}
+
+impl GradSet<Ranks, Cpu<f32>> for Received<'_> {
+    fn backend(&self) -> &Cpu<f32> {
+        self.rows.backend()
+    }
+
+    fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    fn dim(&self) -> usize {
+        self.rows.dim()
+    }
+
+    fn id(&self, i: usize) -> u64 {
+        self.rows.id(i)
+    }
+
+    fn samples(&self, i: usize) -> u64 {
+        self.rows.samples(i)
+    }
+
+    fn view(&self, i: usize) -> Option<&[f32]> {
+        self.rows.view(i)
+    }
+
+    fn shard(&self) -> Option<&dyn Shard> {
+        self.shard.as_ref().map(|part| part as &dyn Shard)
+    }
+
+    fn weighted_sum(&self, weights_n: &[f64], out_d: &mut [f32]) -> Result<(), GradError> {
+        self.rows.weighted_sum(weights_n, out_d)
+    }
+
+    fn gram(&self, gram: &mut Gram) -> Result<(), GradError> {
+        self.rows.gram(gram)
+    }
+}
+
+/// The coordinates of a shard, with other numbers in them.
+#[derive(Debug)]
+struct Part<'a> {
+    of: &'a dyn Shard,
+    rows: Vec<&'a [f32]>,
+}
+
+impl Shard for Part<'_> {
+    fn blocks(&self) -> Range<usize> {
+        self.of.blocks()
+    }
+
+    fn part(&self, i: usize) -> &[f32] {
+        self.rows[i]
+    }
+
+    fn sum(&self, nodes: &[f64], width: usize) -> Result<Agreed<Vec<f64>>, GradError> {
+        self.of.sum(nodes, width)
+    }
+
+    fn gather(&self, part: &[f32], out_d: &mut [f32]) -> Result<(), GradError> {
+        self.of.gather(part, out_d)
+    }
+}
+
 impl<R, B> Reduce<Ranks, B> for UnderAttack<R>
 where
     R: Reduce<Ranks>,
@@ -51,6 +125,10 @@ where
 {
     fn name(&self) -> &'static str {
         self.rule.name()
+    }
+
+    fn momentum(&self) -> f64 {
+        self.rule.momentum()
     }
 
     fn reduce(
@@ -87,7 +165,12 @@ where
         let ids = (0..n).map(|i| set.id(i)).collect();
         let samples = (0..n).map(|i| set.samples(i)).collect();
         let received = RowSet::<Ranks>::from_slices(&rows)?.with_ids(ids)?.with_samples(samples)?;
-        self.rule.reduce(step, &received, out_d, scratch)
+        // the rule's work is shared as it is without an attack
+        let shard = set.shard().map(|of| {
+            let here = Blocks::new(set.dim()).coordinates(of.blocks());
+            Part { of, rows: rows.iter().map(|row| &row[here.clone()]).collect() }
+        });
+        self.rule.reduce(step, &Received { rows: received, shard }, out_d, scratch)
     }
 
     fn rejected(&self) -> &[Rejected] {

@@ -224,27 +224,15 @@ simd! {
     }
 }
 
-/// `x = e^(scale x - shift)` for the first `seen` elements and 0 for the rest; returns the part in which any is not 0,
-/// made of whole vectors where the row is.
-#[inline(always)]
-fn exp_seen<T: Float>(scale: T, shift: T, seen: usize, row: &mut [T]) -> &mut [T] {
-    let end = seen.next_multiple_of(16).min(row.len());
-    for x in &mut row[..end] {
-        *x = (scale * *x - shift).exp();
-    }
-    row[seen..].fill(T::ZERO);
-    &mut row[..end]
-}
-
 simd! {
     /// `e^(scale x - shift)` of rows that see one position more from row to row, with its greatest as the shift of each, and
     /// the sums; what rows do not see becomes 0. In two passes, since a row is too short to hide what its greatest waits for.
     fn causal_exp<T: Float>(scale: T, first: usize, seen: usize, scores: &mut [T], shifts: &mut [T], sums: &mut [T]) {
         for (r, (row, shift)) in scores.chunks_exact(seen).zip(&mut *shifts).enumerate() {
-            *shift = scale * rows::max(&row[..first + r + 1]);
+            *shift = scale * rows::max_of_first(first + r + 1, row);
         }
         for (r, ((row, shift), sum)) in scores.chunks_exact_mut(seen).zip(shifts).zip(sums).enumerate() {
-            *sum = rows::sum(exp_seen(scale, *shift, first + r + 1, row));
+            *sum = rows::exp_first(scale, *shift, first + r + 1, row);
         }
     }
 }
@@ -264,7 +252,7 @@ simd! {
 simd! {
     fn rebuild_weights<T: Float>(scale: T, first: usize, seen: usize, scores: &mut [T], lse: &[T]) {
         for (r, (row, lse)) in scores.chunks_exact_mut(seen).zip(lse).enumerate() {
-            exp_seen(scale, *lse, first + r + 1, row);
+            rows::exp_first(scale, *lse, first + r + 1, row);
         }
     }
 }

@@ -51,6 +51,66 @@ pub(super) fn max<T: Float>(row: &[T]) -> T {
     tree(lanes, T::max_keeping_nan)
 }
 
+/// The greatest of the first `len` elements, at least one; NaN if the first is.
+#[inline(always)]
+pub(super) fn max_of_first<T: Float>(len: usize, row: &[T]) -> T {
+    let mut lanes = [row[0]; LANES];
+    let (blocks, rest) = row.as_chunks::<LANES>();
+    let (whole, left) = (len / LANES, len % LANES);
+    for block in &blocks[..whole] {
+        for (lane, x) in lanes.iter_mut().zip(block) {
+            *lane = if *x > *lane { *x } else { *lane };
+        }
+    }
+    match blocks.get(whole) {
+        // lanes that are switched off cost less than a shorter loop
+        Some(block) => {
+            for (j, (lane, x)) in lanes.iter_mut().zip(block).enumerate() {
+                *lane = if j < left && *x > *lane { *x } else { *lane };
+            }
+        }
+        None => {
+            for (lane, x) in lanes.iter_mut().zip(&rest[..left]) {
+                *lane = if *x > *lane { *x } else { *lane };
+            }
+        }
+    }
+    tree(lanes, T::max_keeping_nan)
+}
+
+/// `x = e^(scale x - shift)` for the first `len` elements and 0 for the rest, and the sum.
+#[inline(always)]
+pub(super) fn exp_first<T: Float>(scale: T, shift: T, len: usize, row: &mut [T]) -> T {
+    let mut lanes = [T::ZERO; LANES];
+    let (blocks, rest) = row.as_chunks_mut::<LANES>();
+    let (whole, left) = (len / LANES, len % LANES);
+    let (seen, unseen) = blocks.split_at_mut(whole);
+    for block in seen {
+        for (lane, x) in lanes.iter_mut().zip(block) {
+            *x = (scale * *x - shift).exp();
+            *lane += *x;
+        }
+    }
+    match unseen.split_first_mut() {
+        Some((block, unseen)) => {
+            for (j, (lane, x)) in lanes.iter_mut().zip(block).enumerate() {
+                *x = if j < left { (scale * *x - shift).exp() } else { T::ZERO };
+                *lane += *x;
+            }
+            unseen.as_flattened_mut().fill(T::ZERO);
+            rest.fill(T::ZERO);
+        }
+        None => {
+            for (lane, x) in lanes.iter_mut().zip(&mut rest[..left]) {
+                *x = (scale * *x - shift).exp();
+                *lane += *x;
+            }
+            rest[left..].fill(T::ZERO);
+        }
+    }
+    tree(lanes, |a, b| a + b)
+}
+
 /// `x = e^(scale x - shift)`, and the sum.
 #[inline(always)]
 pub(super) fn exp_sum<T: Float>(scale: T, shift: T, row: &mut [T]) -> T {

@@ -23,8 +23,6 @@ keys! {
         spread: f64 = 0.0, "", Range::AtLeast(0.0), Fixed;
         /// The server's learning rate.
         server_lr: f64 = 1.0, "", Range::Above(0.0), Fixed;
-        /// Clients send the running mean of their updates, with this share of the old one. Not given: the update.
-        client_momentum: Option<f64>, "", Range::Below(0.0, 1.0), Fixed;
         /// What a round does whose updates give no result, as when fewer clients answer than the rule needs: "skip" leaves
         /// the model as it is, "stop" ends the run.
         on_unusable: OnUnusable = OnUnusable::Skip, "", Range::Any, Fixed;
