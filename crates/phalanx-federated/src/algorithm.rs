@@ -61,8 +61,11 @@ pub struct Answer {
 pub struct Answers<'a> {
     answers: &'a [Answer],
     clients: usize,
-    sum: Option<&'a dyn Fn(&[f64]) -> Result<Vec<f32>, GradError>>,
+    sum: Option<&'a SumUpdates<'a>>,
 }
+
+/// Sums the updates of answers, each times a weight.
+pub type SumUpdates<'a> = dyn Fn(&[f64]) -> Result<Vec<f32>, GradError> + 'a;
 
 impl<'a> Answers<'a> {
     /// The answers of some of `clients` clients, whose updates cannot be looked at.
@@ -73,7 +76,7 @@ impl<'a> Answers<'a> {
 
     /// The same, with a way to sum their updates, each times a weight.
     #[must_use]
-    pub fn with_sum(self, sum: &'a dyn Fn(&[f64]) -> Result<Vec<f32>, GradError>) -> Self {
+    pub fn with_sum(self, sum: &'a SumUpdates<'a>) -> Self {
         Answers { sum: Some(sum), ..self }
     }
 

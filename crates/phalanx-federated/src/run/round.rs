@@ -99,8 +99,7 @@ impl<B: HostBackend> Run<'_, B> {
     /// The local learning rate of a round.
     fn lr(&self, round: u64) -> f64 {
         let LocalConfig { lr, lr_decay, .. } = self.job.config.local;
-        #[expect(clippy::cast_possible_truncation, clippy::cast_possible_wrap, reason = "rounds are few")]
-        let rounds = (round - 1).min(i32::MAX as u64) as i32;
+        let rounds = i32::try_from(round - 1).unwrap_or(i32::MAX);
         lr * lr_decay.powi(rounds)
     }
 
