@@ -73,15 +73,13 @@ impl<'a, B: HostBackend> RankShards<'a, B> {
         let counts: Vec<usize> = ranges.iter().map(|range| mine * range.len()).collect();
         let expected: Vec<usize> = rows.iter().map(|rows| rows * here).collect();
         parts.resize(expected.iter().sum(), 0.0);
-        if mine <= 1 {
+        if mine <= 1 || ranges.len() == 1 {
             comm.all_to_all_into(own, &counts, parts, &expected)?;
         } else {
-            let vectors = || own.chunks_exact(dim.max(1));
-            let packed: Vec<f32> = ranges
-                .iter()
-                .flat_map(|range| vectors().flat_map(|row| &row[range.clone()]))
-                .copied()
-                .collect();
+            let mut packed = Vec::with_capacity(own.len());
+            for range in &ranges {
+                own.chunks_exact(dim.max(1)).for_each(|row| packed.extend_from_slice(&row[range.clone()]));
+            }
             comm.all_to_all_into(&packed, &counts, parts, &expected)?;
         }
         Ok(RankShards { comm, backend, dim, names, parts })
