@@ -5,7 +5,7 @@ from statistics import median
 DDP = ("ddp 2x1", "ddp 2x1 cl")
 SINGLE = ("single 1x2", "single 1x2 cl")
 STOCK = ("stock ddp 2x1", "stock single 1x2")
-OURS, ALONE = "phalanx 2", "phalanx 1"
+OURS, ALONE, SAME_BITS = "phalanx 2", "phalanx 1", "phalanx 2 reproducible"
 
 # what two ranks should reach, as a multiple of DDP
 TARGETS = {
@@ -94,6 +94,7 @@ def _speed(name, row):
         "/ single": _times(row.ratio(OURS, single)),
         "/ stock DDP": _times(row.ratio(OURS, STOCK[0])),
         "2 ranks / 1": _times(row.ratio(OURS, ALONE)),
+        "reproducible / fast": _times(row.ratio(SAME_BITS, OURS)),
     }
 
 
@@ -102,7 +103,7 @@ def _variants(name, row):
         middle, calm = row.value(variant, "samples_s_median"), row.value(variant, "samples_s_calm")
         return f"{_count(middle)} ({_count(calm)})" if middle else "-"
 
-    return {"row": name} | {variant: cell(variant) for variant in (OURS, ALONE, *DDP, *SINGLE, *STOCK)}
+    return {"row": name} | {variant: cell(variant) for variant in (OURS, ALONE, SAME_BITS, *DDP, *SINGLE, *STOCK)}
 
 
 def _memory(name, row):

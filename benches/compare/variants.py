@@ -77,6 +77,7 @@ class Phalanx:
 
     name: str
     ranks: int
+    more: str = ""
 
     def suits(self, row):
         return True
@@ -86,7 +87,7 @@ class Phalanx:
         facts = {"model": row.model, "batch": row.batch, "ranks": self.ranks, "steps": args.steps_of(row), "warmup": row.warmup}
         facts |= {"text": args.text, "images": args.images}
         facts["data"] = args.text if row.model == "gpt" else args.images
-        return [([part.format(**facts) for part in shlex.split(args.phalanx)], base_environment(1))]
+        return [([part.format(**facts) for part in shlex.split(f"{args.phalanx} {self.more}")], base_environment(1))]
 
 
 VARIANTS = [
@@ -98,6 +99,7 @@ VARIANTS = [
     Torch("stock ddp 2x1", 2, 1, stock=True),
     Torch("stock single 1x2", 1, 2, stock=True),
     Phalanx("phalanx 1", 1),
+    Phalanx("phalanx 2 reproducible", 2, "--set train.reduction=reproducible"),
 ]
 
 
