@@ -36,6 +36,14 @@ fn of(rounds: u64, federated: &str, more: &str) -> Dir {
     ))
 }
 
+/// A model of several blocks of coordinates, so that each rank holds some; with what is remembered from round to round.
+fn remembering(rounds: u64, more: &str) -> Dir {
+    let dir = of(rounds, REMEMBERING.0, &format!("{more}{}", REMEMBERING.1));
+    let text = std::fs::read_to_string(dir.path("run.toml")).expect("a file");
+    dir.write("run.toml", text.replace("hidden = [24]", "hidden = [96]"));
+    dir
+}
+
 impl Dir {
     fn federate(&self, to: &str, more: &[&str]) -> Ended {
         self.run(&[&["federate", "run.toml", "--run-dir", to], more].concat())
@@ -65,7 +73,7 @@ const REMEMBERING: (&str, &str) = (
 
 #[test]
 fn the_model_has_the_same_bits_for_every_number_of_ranks() {
-    let dir = of(5, REMEMBERING.0, REMEMBERING.1);
+    let dir = remembering(5, "");
     let model = |ranks: &str| {
         dir.federate(ranks, &["--ranks", ranks]).done();
         dir.trained(ranks)
@@ -79,7 +87,7 @@ fn the_model_has_the_same_bits_for_every_number_of_ranks() {
 
 #[test]
 fn a_killed_run_goes_on_to_the_same_bits_on_other_ranks() {
-    let dir = of(40, REMEMBERING.0, &format!("[checkpoint]\nevery_steps = 2\n{}", REMEMBERING.1));
+    let dir = remembering(40, "[checkpoint]\nevery_steps = 2\n");
     dir.federate("whole", &[]).done();
     let mut child = dir
         .command(&["federate", "run.toml", "--run-dir", "killed"])
