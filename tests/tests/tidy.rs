@@ -17,8 +17,9 @@ const LAYERS: &[(&str, u8)] = &[
     ("phalanx-robust", 2),
     ("phalanx-compress", 2),
     ("phalanx-train", 3),
-    ("phalanx", 4),
-    ("phalanx-launch", 5),
+    ("phalanx-federated", 4),
+    ("phalanx", 5),
+    ("phalanx-launch", 6),
     // beside the layers: on L0 and L1, for tests
     ("phalanx-testkit", 2),
 ];

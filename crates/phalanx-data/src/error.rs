@@ -244,6 +244,37 @@ pub enum DataError {
         bytes: usize,
     },
 
+    /// A partition that gives some client too few samples, however often it is drawn.
+    #[error(
+        "{samples} samples over {clients} clients by {partition}: the least share was {got} samples in {draws} draws, \
+         need {need}"
+    )]
+    Partition {
+        /// How they were to be divided.
+        partition: &'static str,
+        /// Samples there are.
+        samples: usize,
+        /// Clients there are.
+        clients: usize,
+        /// The greatest least share of all draws.
+        got: usize,
+        /// The least share that is needed.
+        need: usize,
+        /// How often it was drawn.
+        draws: u64,
+    },
+
+    /// A setting of a partition out of its range.
+    #[error("{field} is {got}, need {need}")]
+    PartitionSetting {
+        /// The setting.
+        field: &'static str,
+        /// Its value.
+        got: f64,
+        /// What it must be.
+        need: &'static str,
+    },
+
     /// A batch with more samples than there are.
     #[error("batch is {batch}, the training part has {samples} samples")]
     Batch {

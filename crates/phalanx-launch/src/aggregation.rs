@@ -2,7 +2,7 @@
 
 mod attacks;
 mod before;
-mod named;
+pub(crate) mod named;
 mod over_ranks;
 
 pub use attacks::{Attack, AttackKind, Attacks, AttacksError};

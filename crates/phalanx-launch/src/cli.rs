@@ -63,6 +63,8 @@ pub(crate) enum Color {
 pub(crate) enum Command {
     /// Train what a run file describes.
     Train(TrainArgs),
+    /// Train in rounds of many clients, played on a few ranks, what a run file with a section [federated] describes.
+    Federate(TrainArgs),
     /// Train, and make a rank fail on the way, to see what becomes of the run.
     Fault(FaultArgs),
     /// Start the ranks of a job on several hosts, by mpirun or srun, and keep them running.
@@ -165,7 +167,7 @@ pub(crate) struct TrainArgs {
     /// The run file.
     #[arg(value_name = "RUN.toml", required_unless_present = "resume")]
     pub(crate) file: Option<PathBuf>,
-    /// Ranks, as threads; short for --set train.ranks=N.
+    /// Ranks, as threads; short for --set train.ranks=N, or federated.ranks=N.
     #[arg(long, value_name = "N")]
     pub(crate) ranks: Option<usize>,
     /// Where the run is placed [default: runs/NAME, or the first free runs/NAME-2, ...].

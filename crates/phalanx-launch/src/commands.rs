@@ -6,6 +6,7 @@ mod data;
 mod env;
 mod eval;
 mod experiment;
+mod federate;
 mod inspect;
 mod launch;
 mod plan;
@@ -26,7 +27,7 @@ use crate::environment;
 use crate::exit::Exit;
 use crate::launcher::Explicit;
 use crate::report;
-use crate::runfile::{RawRun, Registered, Run, RunFileError};
+use crate::runfile::{FederatedRun, RawRun, Registered, Run, RunFileError};
 use crate::ui::Ui;
 use crate::usage::UsageError;
 use crate::world::World;
@@ -44,7 +45,8 @@ pub(crate) struct Context<'a> {
 /// Runs a command to its end.
 pub(crate) fn run(command: &Command, context: &mut Context<'_>) -> anyhow::Result<Exit> {
     match command {
-        Command::Train(args) => return train::train(args, context),
+        Command::Train(args) => return train::train::<Run>(args, context),
+        Command::Federate(args) => return train::train::<FederatedRun>(args, context),
         Command::Fault(args) => return train::train_with_fault(args, context),
         Command::Experiment(args) => return experiment::experiment(args, context),
         Command::Eval(args) => eval::eval(args, context)?,

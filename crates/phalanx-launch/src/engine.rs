@@ -5,6 +5,7 @@
 pub mod watchdog;
 
 mod curvature;
+mod federate;
 mod job;
 mod over_ranks;
 mod poisoned;
@@ -13,6 +14,8 @@ mod post_mortem;
 mod refine;
 
 pub use curvature::{Curvature, CurvatureOptions, curvature};
+pub use federate::{FederationPlan, PreparedFederation, plan_federation, prepare_federation};
+pub(crate) use federate::{evaluate_federated, federate};
 pub use refine::{Refinement, refine};
 
 use std::path::Path;
@@ -22,22 +25,25 @@ use std::time::Duration;
 use anyhow::Context as _;
 
 use phalanx_comm::control::Board;
-use phalanx_comm::{Rank, WorldSize};
+use phalanx_comm::{Rank, WorldError, WorldSize};
 use phalanx_compress::Traffic;
 use phalanx_data::fetch::{self, FetchError, FetchOptions, Fetched, Origin};
 use phalanx_data::{CsvOptions, IdxOptions, Splits, TestPart, TextOptions};
+use phalanx_nn::{AnyNet, Task};
 use phalanx_train::checkpoint::{Checkpoint, Checkpoints, Keep};
 use phalanx_train::events::{self, Aggregated, EvalDone, StepDone};
 use phalanx_train::rundir::RunPaths;
 use phalanx_train::storage::Disk;
-use phalanx_train::{Failure, Files, Summary, Watch};
+use phalanx_train::{Failure, Files, Plan, Summary, Watch};
 
-use self::job::Parts;
+use self::job::{Culprit, Parts};
 use self::watchdog::Guarded;
 use crate::datasets;
 use crate::exit::{Exit, WithExit};
 use crate::faults::Injector;
-use crate::runfile::{BatchPolicy, Bytes, Column, Registered, Rule, Run, Source, Stop};
+use crate::runfile::{
+    BatchPolicy, Bytes, Column, Data, Model, Registered, Rule, Run, Source, Stop, context_of,
+};
 use crate::stop::StopRequest;
 use crate::ui::{Evaluated, Progress, Ui};
 use crate::world::World;
@@ -201,10 +207,7 @@ pub(crate) fn train(
 ) -> anyhow::Result<Option<Summary>> {
     let Prepared(parts) = prepared;
     let injector = Injector::new(&run.faults.inject);
-    let (paths, board) = (paths.clone(), board(run.train.ranks, &injector));
-    if world.is_root() {
-        remove_old(&paths.failure())?;
-    }
+    let board = board(run.train.ranks, &injector);
     let files = Files {
         paths: paths.clone(),
         run_file: run.to_toml(),
@@ -214,47 +217,72 @@ pub(crate) fn train(
         resume: options.is_resumed,
         storage: injector.storage(),
     };
-    let stop = options.stop.clone();
-    let stop: Arc<dyn Fn() -> bool + Send + Sync> = Arc::new(move || stop.is_made());
+    let stop = options.stop_of();
+    let bound = Duration::from_secs_f64(run.train.lost_after_seconds);
+    let outcome = guarded(world, paths, bound, &injector, &board, || {
+        job::launch(run, parts, Some(files), watcher(ui), Some(stop), Arc::clone(&board), world)
+    })?;
+    Ok(outcome.map(|outcome| outcome.summary))
+}
+
+impl TrainOptions {
+    /// The request to stop, as the loop asks for it.
+    fn stop_of(&self) -> Arc<dyn Fn() -> bool + Send + Sync> {
+        let stop = self.stop.clone();
+        Arc::new(move || stop.is_made())
+    }
+}
+
+/// Runs ranks that watch over each other, and leaves a report of what failed.
+fn guarded<T, E: Culprit>(
+    world: &World,
+    paths: &RunPaths,
+    bound: Duration,
+    injector: &Arc<Injector>,
+    board: &Arc<Board>,
+    launch: impl FnOnce() -> anyhow::Result<Result<T, WorldError<E>>>,
+) -> anyhow::Result<T> {
+    if world.is_root() {
+        remove_old(&paths.failure())?;
+    }
     // gone, and with a goodbye to the other ranks, when this one has said why it failed
     let _control = world.watch(|flight| Guarded {
-        board: Arc::clone(&board),
+        board: Arc::clone(board),
         flight,
         paths: paths.clone(),
-        bound: Duration::from_secs_f64(run.train.lost_after_seconds),
-        injector: Arc::clone(&injector),
+        bound,
+        injector: Arc::clone(injector),
     })?;
-    match job::launch(run, parts, Some(files), watcher(ui), Some(stop), Arc::clone(&board), world)? {
-        Ok(outcome) => Ok(outcome.map(|outcome| outcome.summary)),
-        Err(error) => {
-            let (rank, exit) = job::blame(&error);
-            let culprit = rank.and_then(|rank| usize::try_from(rank).ok()).map(Rank);
-            let first = world.first();
-            // of ranks in other processes, this one knows no more than where itself is
-            let at = culprit.filter(|rank| world.holds(Some(*rank))).unwrap_or(first);
-            let status = board.of(at);
-            let operation = job::operation(&error, at.index() - first.index());
-            for (rank, flight) in (first.index()..).zip(error.flights()) {
-                post_mortem::write_flight(rank, flight, &paths);
-            }
-            let error = job::told(error);
-            let failure = Failure {
-                rank,
-                host: phalanx_train::host(),
-                step: status.step,
-                phase: status.phase.to_string(),
-                operation,
-                causes: error.chain().map(ToString::to_string).collect(),
-                exit_code: exit.code(),
-            };
-            if world.holds(culprit) {
-                post_mortem::write_failure(&failure, &paths);
-            } else if world.is_root() {
-                post_mortem::write_failure_of_another(&failure, &paths);
-            }
-            Err(WithExit::new(exit, error).into())
-        }
+    let error = match launch()? {
+        Ok(outcome) => return Ok(outcome),
+        Err(error) => error,
+    };
+    let (rank, exit) = job::blame(&error);
+    let culprit = rank.and_then(|rank| usize::try_from(rank).ok()).map(Rank);
+    let first = world.first();
+    // of ranks in other processes, this one knows no more than where itself is
+    let at = culprit.filter(|rank| world.holds(Some(*rank))).unwrap_or(first);
+    let status = board.of(at);
+    let operation = job::operation(&error, at.index() - first.index());
+    for (rank, flight) in (first.index()..).zip(error.flights()) {
+        post_mortem::write_flight(rank, flight, paths);
     }
+    let error = job::told(error);
+    let failure = Failure {
+        rank,
+        host: phalanx_train::host(),
+        step: status.step,
+        phase: status.phase.to_string(),
+        operation,
+        causes: error.chain().map(ToString::to_string).collect(),
+        exit_code: exit.code(),
+    };
+    if world.holds(culprit) {
+        post_mortem::write_failure(&failure, paths);
+    } else if world.is_root() {
+        post_mortem::write_failure_of_another(&failure, paths);
+    }
+    Err(WithExit::new(exit, error).into())
 }
 
 fn remove_old(file: &Path) -> anyhow::Result<()> {
@@ -383,22 +411,27 @@ pub fn evaluate(
     registered: &Registered,
     hardware: Hardware,
 ) -> anyhow::Result<Score> {
-    let parts = job::parts(run, registered, hardware)?;
+    let Parts { data, plan, net, task, .. } = job::parts(run, registered, hardware)?;
+    score(paths, split, which, &data, &plan, &*net, &task)
+}
+
+/// Scores a checkpoint on a part of the data.
+fn score(
+    paths: &RunPaths,
+    split: Split,
+    which: Which,
+    data: &Splits,
+    plan: &Plan,
+    net: &dyn AnyNet,
+    task: &Task,
+) -> anyhow::Result<Score> {
     let held = load(paths, which)?;
     let data = match split {
-        Split::Test => Arc::clone(&parts.data.test),
-        Split::Validation => {
-            parts.data.validation.clone().context("the run keeps no samples for validation")?
-        }
+        Split::Test => Arc::clone(&data.test),
+        Split::Validation => data.validation.clone().context("the run keeps no samples for validation")?,
     };
-    let score = phalanx_train::score_checkpoint(
-        phalanx_tensor::Cpu::<f32>::new(),
-        &parts.plan,
-        &*parts.net,
-        &parts.task,
-        &held,
-        &*data,
-    )?;
+    let score =
+        phalanx_train::score_checkpoint(phalanx_tensor::Cpu::<f32>::new(), plan, net, task, &held, &*data)?;
     let accuracy = Some(score.accuracy);
     Ok(Score { step: held.meta.step, samples: score.samples, loss: score.loss, accuracy })
 }
@@ -468,9 +501,9 @@ pub fn origin(origin: &Origin) -> String {
 ///
 /// # Errors
 /// When the data are not there or cannot be read.
-pub fn open_data(run: &Run) -> anyhow::Result<Splits> {
-    let place = datasets::locate(&run.data.source)?.unwrap_or_default();
-    let source = match &run.data.source {
+pub fn open_data(data: &Data, model: &Model, seed: u64) -> anyhow::Result<Splits> {
+    let place = datasets::locate(&data.source)?.unwrap_or_default();
+    let source = match &data.source {
         Source::Digits {} => phalanx_data::Source::Digits,
         Source::Idx { mean, std, .. } => {
             let mut options = IdxOptions::in_folder(&place)?;
@@ -479,7 +512,7 @@ pub fn open_data(run: &Run) -> anyhow::Result<Splits> {
         }
         Source::Csv { test, split, label, header, .. } => {
             let mut options = CsvOptions::new(place);
-            (options.header, options.seed) = (*header, run.seed);
+            (options.header, options.seed) = (*header, seed);
             options.label = match label.clone() {
                 None => phalanx_data::Column::Last,
                 Some(Column::Name(name)) => phalanx_data::Column::Named(name),
@@ -494,11 +527,11 @@ pub fn open_data(run: &Run) -> anyhow::Result<Splits> {
         Source::Text { split, .. } => {
             let mut options = TextOptions::new(place);
             options.test = 1.0 - split;
-            options.context = run.context().unwrap_or(options.context);
+            options.context = context_of(data, model).unwrap_or(options.context);
             phalanx_data::Source::Text(options)
         }
     };
-    Ok(source.open()?.hold_out(run.data.validation, run.seed)?)
+    Ok(source.open()?.hold_out(data.validation, seed)?)
 }
 
 /// Reads the data of a run and tells their facts, a name and a value each.
@@ -506,7 +539,7 @@ pub fn open_data(run: &Run) -> anyhow::Result<Splits> {
 /// # Errors
 /// As [`open_data`].
 pub fn describe_data(run: &Run) -> anyhow::Result<Vec<(&'static str, String)>> {
-    let splits = open_data(run)?;
+    let splits = open_data(&run.data, &run.model, run.seed)?;
     let kind = splits.train.kind();
     let validation = splits.validation.as_ref().map_or(0, |part| part.len());
     Ok(vec![

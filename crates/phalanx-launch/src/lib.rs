@@ -23,6 +23,7 @@ mod cli;
 mod cluster;
 mod commands;
 mod environment;
+mod federation;
 mod hosts;
 mod launcher;
 mod logging;

@@ -21,8 +21,11 @@
 
 mod bytes;
 mod check;
+mod check_federated;
+mod described;
 mod docs;
 mod error;
+mod federated_run;
 mod key;
 mod near;
 mod range;
@@ -32,19 +35,24 @@ mod registered;
 mod run;
 mod sections;
 mod value;
+mod write;
 
 pub use bytes::{Bytes, ParseBytesError};
+pub use described::Described;
 pub use docs::{markdown, table};
 pub use error::{At, Fault, Problem, RunFileError};
+pub use federated_run::FederatedRun;
 pub use key::{Key, KeyDefault, Resume};
 pub(crate) use near::nearest;
 pub use range::Range;
 pub use raw::RawRun;
 pub use registered::Registered;
+pub(crate) use run::context_of;
 pub use run::{Run, differences, keys};
 pub use sections::{
     Aggregation, AggregationRule, Algorithm, Base, Batch, BatchPolicy, Checkpoint, Column, Comm, Compression,
-    Coordinates, Data, Denominator, Faults, LrScaling, Model, Neighbours, OnNonfinite, Optimizer, Output,
-    Reduction, Rule, Schedule, Shape, Source, Statistic, Stop, Train,
+    Coordinates, Data, Denominator, Faults, FedAlgorithm, Federated, FederatedOutput, Local, LrScaling,
+    Model, Neighbours, OnNonfinite, OnUnusable, Optimizer, Output, Partition, PartitionKind, Reduction, Rule,
+    Sampling, Schedule, Shape, Source, Statistic, Stop, Train,
 };
 pub use value::Value;

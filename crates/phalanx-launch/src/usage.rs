@@ -54,6 +54,14 @@ pub enum UsageError {
         /// The ranks that it sees.
         seen: usize,
     },
+    /// A run file of another command.
+    #[error("{file} is a run file of `phalanx {command}`")]
+    OtherCommand {
+        /// The file.
+        file: String,
+        /// The command.
+        command: &'static str,
+    },
     /// `--resume` with neither a run file nor a run directory.
     #[error("--resume needs a run directory, or a run file whose last run is meant")]
     NothingToResume,

@@ -3,12 +3,33 @@
 use std::fs;
 use std::path::Path;
 
-use phalanx_launch::runfile::{Model, RawRun, Registered, Run, Stop, differences, keys};
+use phalanx_launch::runfile::{
+    Described, FederatedRun, Model, RawRun, Registered, Run, Stop, differences, keys,
+};
 
 fn launch(name: &str) -> Run {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../launch").join(name);
     let raw = RawRun::read(&path).unwrap_or_else(|error| panic!("{error}"));
     raw.resolve(&Registered::default()).unwrap_or_else(|error| panic!("{error}"))
+}
+
+fn federated(name: &str) -> FederatedRun {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../launch").join(name);
+    let raw = RawRun::read(&path).unwrap_or_else(|error| panic!("{error}"));
+    FederatedRun::read(&raw, &Registered::default()).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// Defenses are compared on the same clients.
+#[test]
+fn every_federated_run_file_differs_in_its_defense_alone() {
+    let names = ["krum", "multi-krum", "rfa", "flame", "multi-metrics", "multi-metrics-rfa"];
+    let plain = federated("fl-fedavg.toml");
+    for name in names {
+        let run = federated(&format!("fl-{name}.toml"));
+        for (key, ..) in differences(&plain, &run) {
+            assert!(key == "name" || key.starts_with("aggregation."), "fl-{name}.toml: {key}");
+        }
+    }
 }
 
 #[test]
@@ -21,7 +42,8 @@ fn every_run_file_resolves_to_a_run_of_its_name() {
         .collect();
     assert!(names.len() >= 6, "{names:?}");
     for name in names {
-        assert_eq!(format!("{}.toml", launch(&name).name), name);
+        let of = if name.starts_with("fl-") { federated(&name).name } else { launch(&name).name };
+        assert_eq!(format!("{of}.toml"), name);
     }
 }
 

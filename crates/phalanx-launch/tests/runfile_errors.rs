@@ -358,12 +358,12 @@ fn a_resumed_run_keeps_what_it_computes() {
     for set in ["train.ranks=4", "train.steps=9", "train.log_every_steps=1"] {
         raw.set(set).expect("an assignment");
     }
-    let run = raw.resolve_resumed(&Registered::default()).expect("these may change");
+    let run = raw.resolve_resumed::<Run>(&Registered::default()).expect("these may change");
     assert_eq!((run.train.ranks, run.train.log_every_steps), (4, 1));
 
     raw.set("optimizer.lr=0.1").expect("an assignment");
     assert_eq!(
-        raw.resolve_resumed(&Registered::default()).expect_err("the rate is fixed").to_string(),
+        raw.resolve_resumed::<Run>(&Registered::default()).expect_err("the rate is fixed").to_string(),
         "--set optimizer.lr=0.1: optimizer.lr: a resumed run keeps it; only train.epochs, train.samples, \
          train.steps, train.ranks, train.lost_after_seconds, train.log_every_steps, output.tensorboard, output.trace, faults.inject may change"
     );

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use phalanx_launch::runfile::{keys, markdown};
+use phalanx_launch::runfile::{Described, FederatedRun, keys, markdown};
 
 /// Run files in the wild hold these: a key may join, none may go or change its name.
 const KEYS: &[&str] = &[
@@ -122,9 +122,59 @@ fn the_list_of_keys_is_pinned() {
     assert_eq!(paths, KEYS);
 }
 
+/// Those of federated runs that training runs do not have.
+const OF_FEDERATED: &[&str] = &[
+    "partition.kind",
+    "partition.alpha",
+    "partition.least",
+    "partition.gamma",
+    "partition.labels_each",
+    "federated.algorithm",
+    "federated.mu",
+    "federated.server_momentum",
+    "federated.beta1",
+    "federated.beta2",
+    "federated.tau",
+    "federated.clients",
+    "federated.per_round",
+    "federated.rounds",
+    "federated.sampling",
+    "federated.over_select",
+    "federated.dropout",
+    "federated.spread",
+    "federated.server_lr",
+    "federated.on_unusable",
+    "federated.eval_every_rounds",
+    "federated.ranks",
+    "federated.tile",
+    "federated.timeout_seconds",
+    "federated.lost_after_seconds",
+    "local.epochs",
+    "local.steps",
+    "local.batch",
+    "local.lr_decay",
+    "local.growth_eta",
+    "local.max_batch",
+];
+
+#[test]
+fn the_list_of_keys_of_federated_runs_is_pinned() {
+    let mut paths: Vec<String> = FederatedRun::keys().iter().map(|key| key.path()).collect();
+    paths.retain(|path| !KEYS.contains(&path.as_str()));
+    paths.dedup();
+    let mut seen = Vec::new();
+    paths.retain(|path| {
+        !seen.contains(path) && {
+            seen.push(path.clone());
+            true
+        }
+    });
+    assert_eq!(paths, OF_FEDERATED);
+}
+
 #[test]
 fn every_key_says_what_it_means() {
-    for key in keys() {
+    for key in keys().into_iter().chain(FederatedRun::keys()) {
         assert!(key.doc.len() > 5 && key.doc.ends_with('.'), "{}: {:?}", key.path(), key.doc);
         assert!(!key.need.is_empty(), "{}", key.path());
     }

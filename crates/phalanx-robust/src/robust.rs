@@ -3,7 +3,7 @@
 use crate::report::{Report, Stage};
 use crate::rule::{Decision, Finish, Form};
 use crate::{Laws, PreAggregator, Round, Rule, Updates};
-use phalanx_grad::{Axis, GradError, GradSet, Ranks, Reason, Reduce, Rejected, Scratch, StateTensor};
+use phalanx_grad::{Axis, Blocks, GradError, GradSet, Ranks, Reason, Reduce, Rejected, Scratch, StateTensor};
 use phalanx_tensor::rows::Statistic;
 use phalanx_tensor::{Backend, Float};
 use std::cell::OnceCell;
@@ -206,6 +206,60 @@ impl Robust {
         Ok(report)
     }
 
+    /// Writes the result of a round over a set, of which ranks may hold a range of coordinates each.
+    ///
+    /// Of such a set, each rank reduces its part, if the rule [can](Self::is_shardable): inner products are summed over all
+    /// ranks, and the parts of the result are joined. `reference` are the parameters that the set's vectors are updates of, for
+    /// rules that look at the models behind them. What became of whom is in [`report`](Self::report).
+    ///
+    /// # Collective
+    /// Where the set is one that ranks share: every rank, with the same reference.
+    ///
+    /// # Errors
+    /// See the type. [`GradError::Length`] when `reference` or `out_d` is not as long as the vectors.
+    pub fn aggregate_set<B>(
+        &mut self,
+        step: u64,
+        set: &dyn GradSet<Ranks, B>,
+        reference: Option<&[f32]>,
+        out_d: &mut [f32],
+    ) -> Result<(), GradError>
+    where
+        B: for<'a> Backend<Elem = f32, View<'a> = &'a [f32], ViewMut<'a> = &'a mut [f32]>,
+    {
+        let (n, d) = (set.len(), set.dim());
+        let ids: Vec<u64> = (0..n).map(|i| set.id(i)).collect();
+        let samples: Vec<u64> = (0..n).map(|i| set.samples(i)).collect();
+        if let Some(reference) = reference {
+            crate::updates::check_length("the reference of updates", reference.len(), d)?;
+        }
+        if let Some(shard) = set.shard().filter(|_| self.is_shardable()) {
+            let mut updates = Updates::of_shard(n, d, shard).with_samples(&samples)?.with_ids(&ids)?;
+            if let Some(reference) = reference {
+                updates = updates.with_reference(&reference[Blocks::new(d).coordinates(shard.blocks())])?;
+            }
+            let mut part = vec![0.0; updates.dim()];
+            self.aggregate(step, &updates, &mut part)?;
+            return shard.gather(&part, out_d);
+        }
+        let mut copies: Vec<Vec<f32>> = Vec::new();
+        for i in (0..n).filter(|i| set.view(*i).is_none()) {
+            let mut copy = vec![0.0; d];
+            set.row(i, &mut copy)?;
+            copies.push(copy);
+        }
+        let mut copies = copies.iter();
+        let views =
+            (0..n).map(|i| set.view(i).or_else(|| copies.next().map(Vec::as_slice)).unwrap_or_default());
+        let rows: Vec<&[f32]> = views.collect();
+        let mut updates = Updates::new(d, &rows).with_samples(&samples)?.with_ids(&ids)?;
+        if let Some(reference) = reference {
+            updates = updates.with_reference(reference)?;
+        }
+        self.aggregate(step, &updates, out_d)?;
+        Ok(())
+    }
+
     /// The vectors that the rule would see: those that the pre-aggregators make, in the order of names.
     ///
     /// # Errors
@@ -286,10 +340,7 @@ impl Robust {
     }
 }
 
-/// A rule over ranks, for the loop.
-///
-/// Of a set that is spread over ranks by coordinates, each rank reduces its part, if the rule
-/// [can](Robust::is_shardable): inner products are summed over all ranks, and the parts of the result are joined.
+/// A rule over ranks, for the loop; see [`Robust::aggregate_set`].
 impl<B> Reduce<Ranks, B> for Robust
 where
     B: for<'a> Backend<Elem = f32, View<'a> = &'a [f32], ViewMut<'a> = &'a mut [f32]>,
@@ -309,28 +360,7 @@ where
         out_d: &mut [f32],
         _scratch: &mut Scratch,
     ) -> Result<(), GradError> {
-        let (n, d) = (set.len(), set.dim());
-        let ids: Vec<u64> = (0..n).map(|i| set.id(i)).collect();
-        let samples: Vec<u64> = (0..n).map(|i| set.samples(i)).collect();
-        if let Some(shard) = set.shard().filter(|_| self.is_shardable()) {
-            let updates = Updates::of_shard(n, d, shard).with_samples(&samples)?.with_ids(&ids)?;
-            let mut part = vec![0.0; updates.dim()];
-            self.aggregate(step, &updates, &mut part)?;
-            return shard.gather(&part, out_d);
-        }
-        let mut copies: Vec<Vec<f32>> = Vec::new();
-        for i in (0..n).filter(|i| set.view(*i).is_none()) {
-            let mut copy = vec![0.0; d];
-            set.row(i, &mut copy)?;
-            copies.push(copy);
-        }
-        let mut copies = copies.iter();
-        let views =
-            (0..n).map(|i| set.view(i).or_else(|| copies.next().map(Vec::as_slice)).unwrap_or_default());
-        let rows: Vec<&[f32]> = views.collect();
-        let updates = Updates::new(d, &rows).with_samples(&samples)?.with_ids(&ids)?;
-        self.aggregate(step, &updates, out_d)?;
-        Ok(())
+        self.aggregate_set(step, set, None, out_d)
     }
 
     fn rejected(&self) -> &[Rejected] {

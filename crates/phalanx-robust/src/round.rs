@@ -126,7 +126,7 @@ impl<'a> Round<'a> {
     /// # Errors
     /// As [`gram`](Self::gram), and [`GradError::Length`] for an anchor of another length.
     pub fn products_with(&self, anchor: &[f32]) -> Result<(Vec<f64>, f64), GradError> {
-        crate::updates::check_length("a vector beside the updates", anchor.len(), self.dim())?;
+        crate::updates::check_length("a vector beside the updates", anchor.len(), self.vectors.here())?;
         let raw = self.vectors.products(anchor)?;
         finite(raw.iter().copied())?;
         let products = self.mixing.as_ref().map_or_else(|| raw.clone(), |mixing| mixing.products(&raw));

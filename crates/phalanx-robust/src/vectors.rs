@@ -221,7 +221,7 @@ impl Vectors<'_> {
     }
 
     /// Numbers of a vector that are here.
-    fn here(&self) -> usize {
+    pub(crate) fn here(&self) -> usize {
         self.rows.first().map_or(0, |row| row.len())
     }
 }

@@ -43,6 +43,12 @@ pub enum Purpose {
     Noise,
     /// Where the compression of gradients begins.
     Compression,
+    /// Which samples belong to which client.
+    Partition,
+    /// Which clients take part in a round, and which of them answer.
+    Cohort,
+    /// What a client does in a round by itself.
+    Client,
     /// The user's own draws, which are numbered apart from all of the above.
     User(u16),
 }
@@ -57,6 +63,9 @@ impl Purpose {
             Self::Attack => 4,
             Self::Noise => 5,
             Self::Compression => 6,
+            Self::Partition => 7,
+            Self::Cohort => 8,
+            Self::Client => 9,
             Self::User(n) => 0x1_0000 + u32::from(n),
         }
     }

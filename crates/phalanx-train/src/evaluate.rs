@@ -42,7 +42,13 @@ pub fn evaluate<B: HostBackend>(
 }
 
 /// As [`evaluate`], and calls `tile_done` after each tile.
-pub(crate) fn evaluate_telling<B: HostBackend>(
+///
+/// # Collective
+/// As [`evaluate`].
+///
+/// # Errors
+/// As [`evaluate`].
+pub fn evaluate_telling<B: HostBackend>(
     comm: &dyn Communicator,
     graph: &mut Graph<B>,
     net: &dyn Net<B>,

@@ -1,8 +1,8 @@
 //! What happened in a run, one JSON object a line in `events.jsonl`: the source of reports and dashboards.
 //!
 //! A line is an [`Event`] with its kind under `"event"`. Floats that are not finite are the strings
-//! `"NaN"`, `"Infinity"` and `"-Infinity"`. Within a step the order is: `step`, `aggregated`, `eval`,
-//! `policy`, `checkpoint`; so all that precedes a checkpoint's line is in the checkpoint, and a resumed run, which
+//! `"NaN"`, `"Infinity"` and `"-Infinity"`. Within a step the order is: `step`, `aggregated`, `round`,
+//! `eval`, `policy`, `checkpoint`; so all that precedes a checkpoint's line is in the checkpoint, and a resumed run, which
 //! [drops what follows](EventWriter::resume), shows each step once.
 use phalanx_comm::cost::{Choice, Link, Tuning};
 use phalanx_grad::{Reason, Rejected};
@@ -26,6 +26,8 @@ pub enum Event {
     Step(StepDone),
     /// A rule over ranks left some of them out of a step.
     Aggregated(Aggregated),
+    /// A round of federated training was made, or left the model as it was.
+    Round(RoundDone),
     /// The model was evaluated.
     Eval(EvalDone),
     /// A checkpoint was written.
@@ -285,6 +287,59 @@ impl From<&Rejected> for RankLeftOut {
     }
 }
 
+/// A round of federated training.
+///
+/// Who lied is known because the run says so; it is what the rule is measured by and knows nothing of.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RoundDone {
+    /// Which round, counted from 1; a round is a step.
+    pub step: u64,
+    /// The clients that answered, in the order of their names.
+    pub clients: Vec<ClientDone>,
+    /// The clients that were asked and did not answer, or too late.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub absent: Vec<u64>,
+    /// Hostile clients whose update has no part in the result.
+    pub caught: u64,
+    /// Honest clients whose update has no part in the result.
+    pub wronged: u64,
+    /// Why the model stayed as it was, if it did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unusable: Option<String>,
+}
+
+/// What a client did in a round.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ClientDone {
+    /// Its name.
+    pub client: u64,
+    /// Its samples.
+    pub samples: u64,
+    /// Local optimizer steps.
+    pub steps: u64,
+    /// Mean loss over its local steps.
+    #[serde(with = "json_number")]
+    pub loss: f64,
+    /// Share of right answers over its local steps, 0 to 1.
+    #[serde(with = "json_number")]
+    pub accuracy: f64,
+    /// Euclidean norm of what it sent.
+    #[serde(with = "json_number")]
+    pub norm: f64,
+    /// Whether an attack of the run is its.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub hostile: bool,
+    /// Why its update has no part in the result, if it has none: `left_out` by a rule or filter, `not_finite`, `norm` or
+    /// `length`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub left_out: Option<String>,
+    /// What the last filter or rule that saw it scored it, where it scores.
+    #[serde(with = "json_number::option", skip_serializing_if = "Option::is_none")]
+    pub score: Option<f64>,
+}
+
 /// The data set that an evaluation read.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -296,6 +351,8 @@ pub enum Split {
     Validation,
     /// The test set, which decides nothing.
     Test,
+    /// Samples that open a backdoor, with the label that it gives.
+    Backdoor,
 }
 
 /// The model was evaluated.
@@ -397,6 +454,7 @@ impl Event {
             Self::RunStarted(event) => Some(event.step),
             Self::Step(event) => Some(event.step),
             Self::Aggregated(event) => Some(event.step),
+            Self::Round(event) => Some(event.step),
             Self::Eval(event) => Some(event.step),
             Self::Checkpoint(event) => Some(event.step),
             Self::Policy(event) => Some(event.step),

@@ -145,7 +145,7 @@ fn rank_bytes(params: &Params, arena_bytes: usize) -> u64 {
 }
 
 /// Cuts a share into tiles as equal as can be: a function of the share alone, so that it is the same everywhere.
-pub(crate) fn tiles(share: usize, tile: usize) -> impl Iterator<Item = Range<usize>> + Clone {
+pub fn tiles(share: usize, tile: usize) -> impl Iterator<Item = Range<usize>> + Clone {
     let parts = share.div_ceil(tile.max(1));
     (0..parts).map(move |part| shard_range(share, part, parts))
 }
@@ -187,15 +187,23 @@ fn count(net: &dyn AnyNet, params: &Params, task: &Task, sizes: &[usize]) -> Res
 }
 
 /// The samples of a tile on the host.
-pub(crate) struct Tile<'a> {
-    pub(crate) features: &'a [f32],
-    pub(crate) tokens: &'a [u32],
-    pub(crate) labels: &'a [u32],
-    pub(crate) samples: usize,
+#[derive(Clone, Copy, Debug)]
+pub struct Tile<'a> {
+    /// Features, sample after sample; empty for text.
+    pub features: &'a [f32],
+    /// Tokens, sample after sample; empty but for text.
+    pub tokens: &'a [u32],
+    /// Labels, sample after sample.
+    pub labels: &'a [u32],
+    /// How many samples there are.
+    pub samples: usize,
 }
 
 /// Losses of a tile, one a label, and how many labels were the most likely.
-pub(crate) fn losses<'g, B: Backend<Elem = f32>>(
+///
+/// # Errors
+/// Those of the model.
+pub fn losses<'g, B: Backend<Elem = f32>>(
     net: &(impl Net<B> + ?Sized),
     graph: &'g Graph<B>,
     task: &Task,

@@ -1,4 +1,4 @@
-//! The gradients of all ranks, each rank with its part of the coordinates of all of them, for rules that the mean does
+//! The gradients of all ranks, or of the clients that ranks play, each rank with its part of the coordinates of all of them, for rules that the mean does
 //! not cover.
 
 use crate::host::HostBackend;
@@ -8,17 +8,26 @@ use phalanx_tensor::Write;
 use std::fmt;
 use std::ops::Range;
 
-/// One gradient a rank, spread over the ranks by blocks of coordinates.
+/// Vectors that ranks made, one or several each, spread over the ranks by blocks of coordinates.
 ///
-/// What a rule costs follows what it asks for: a shard or inner products travel as a few numbers a pair of ranks, a
-/// result once, a whole gradient once each time that it is asked for.
-pub(crate) struct RankShards<'a, B> {
+/// What a rule costs follows what it asks for: a shard or inner products travel as a few numbers a pair of vectors, a
+/// result once, a whole vector once each time that it is asked for.
+pub struct RankShards<'a, B> {
     comm: &'a dyn Communicator,
     backend: B,
     dim: usize,
-    samples: Vec<u64>,
-    /// Gradient after gradient, the coordinates here.
+    names: Vec<Sender>,
+    /// Vector after vector, the coordinates here.
     parts: &'a [f32],
+}
+
+/// Who sent a vector, and for how many samples it stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sender {
+    /// Its name: a rank's number, or a client's.
+    pub id: u64,
+    /// Samples behind the vector.
+    pub samples: u64,
 }
 
 impl<'a, B: HostBackend> RankShards<'a, B> {
@@ -33,12 +42,47 @@ impl<'a, B: HostBackend> RankShards<'a, B> {
         samples: Vec<u64>,
         parts: &'a mut Vec<f32>,
     ) -> Result<Self, CommError> {
-        let (dim, size) = (own.len(), comm.size());
-        let counts: Vec<usize> = size.ranks().map(|rank| coordinates(comm, dim, rank).len()).collect();
-        let here = counts[comm.rank().index()];
-        parts.resize(size.get() * here, 0.0);
-        comm.all_to_all_into(own, &counts, parts, &vec![here; size.get()])?;
-        Ok(RankShards { comm, backend, dim, samples, parts })
+        let names = (0..).zip(samples).map(|(id, samples)| Sender { id, samples }).collect();
+        let rows = vec![1; comm.size().get()];
+        Self::exchange_rows(comm, backend, own.len(), own, &rows, names, parts)
+    }
+
+    /// Exchanges vectors of which each rank has made `rows[rank]`: each gives its own and keeps `parts` of all.
+    ///
+    /// # Shapes
+    /// `own`: this rank's vectors of `dim`, one after the other. `names`: one a vector, those of rank 0 first.
+    ///
+    /// # Collective
+    /// Every rank, with the same `dim`, `rows` and `names`.
+    ///
+    /// # Errors
+    /// [`CommError::Length`] when `own` is not as long as `rows` says; another rank's failure.
+    pub fn exchange_rows(
+        comm: &'a dyn Communicator,
+        backend: B,
+        dim: usize,
+        own: &[f32],
+        rows: &[usize],
+        names: Vec<Sender>,
+        parts: &'a mut Vec<f32>,
+    ) -> Result<Self, CommError> {
+        let (rank, size) = (comm.rank(), comm.size());
+        let ranges: Vec<Range<usize>> = size.ranks().map(|rank| coordinates(comm, dim, rank)).collect();
+        let here = ranges[rank.index()].len();
+        let mine = rows[rank.index()];
+        let counts: Vec<usize> = ranges.iter().map(|range| mine * range.len()).collect();
+        let expected: Vec<usize> = rows.iter().map(|rows| rows * here).collect();
+        parts.resize(expected.iter().sum(), 0.0);
+        if mine <= 1 || ranges.len() == 1 {
+            comm.all_to_all_into(own, &counts, parts, &expected)?;
+        } else {
+            let mut packed = Vec::with_capacity(own.len());
+            for range in &ranges {
+                own.chunks_exact(dim.max(1)).for_each(|row| packed.extend_from_slice(&row[range.clone()]));
+            }
+            comm.all_to_all_into(&packed, &counts, parts, &expected)?;
+        }
+        Ok(RankShards { comm, backend, dim, names, parts })
     }
 
     fn here(&self) -> Range<usize> {
@@ -60,15 +104,19 @@ impl<B: HostBackend> GradSet<Ranks, B> for RankShards<'_, B> {
     }
 
     fn len(&self) -> usize {
-        self.comm.size().get()
+        self.names.len()
     }
 
     fn dim(&self) -> usize {
         self.dim
     }
 
+    fn id(&self, i: usize) -> u64 {
+        self.names[i].id
+    }
+
     fn samples(&self, i: usize) -> u64 {
-        self.samples[i]
+        self.names[i].samples
     }
 
     fn shard(&self) -> Option<&dyn Shard> {
@@ -135,7 +183,7 @@ impl<B> fmt::Debug for RankShards<'_, B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RankShards")
             .field("dim", &self.dim)
-            .field("samples", &self.samples)
+            .field("names", &self.names)
             .finish_non_exhaustive()
     }
 }
@@ -180,6 +228,38 @@ mod tests {
                 assert_eq!(last, rows[ranks - 1], "rank {rank} of {ranks}, {dim}");
                 assert_eq!(got_gram, gram, "rank {rank} of {ranks}, {dim}");
             }
+        }
+    }
+
+    /// Ranks that play no, one or several clients.
+    #[test]
+    fn rows_of_several_clients_a_rank_are_the_set_of_rows() {
+        let dim = 2 * Blocks::LEN + 5;
+        for rows in [vec![3], vec![1, 2], vec![0, 2, 1], vec![2, 0, 0, 1]] {
+            let need: Vec<Vec<f32>> = (0..3).map(|client| row(client, dim)).collect();
+            let (ranks, expected) = (rows.len(), need.clone());
+            let got = run_ranks(WorldSize(ranks), &Options::default(), move |comm| {
+                let first: usize = rows[..comm.rank().index()].iter().sum();
+                let own = need[first..first + rows[comm.rank().index()]].concat();
+                let names = (0..3).map(|client| Sender { id: 10 + client, samples: client }).collect();
+                let mut parts = Vec::new();
+                let set = RankShards::exchange_rows(
+                    &*comm,
+                    Cpu::<f32>::new(),
+                    dim,
+                    &own,
+                    &rows,
+                    names,
+                    &mut parts,
+                )?;
+                assert_eq!((set.len(), set.id(2), set.samples(2)), (3, 12, 2));
+                let mut all = vec![vec![0.0; dim]; 3];
+                for (i, row) in all.iter_mut().enumerate() {
+                    set.row(i, row)?;
+                }
+                Ok::<_, GradError>(all)
+            });
+            assert_eq!(got.expect("no rank fails"), vec![expected; ranks]);
         }
     }
 }

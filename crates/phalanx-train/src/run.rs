@@ -517,7 +517,7 @@ impl<'a, B: HostBackend> Run<'a, B> {
             ..Meta::default()
         };
         let model = state::model_tensors(worker.graph.params(), &flat)?;
-        let optimizer = state::optimizer_tensors(&state)?;
+        let optimizer = state::state_tensors(&state)?;
         let saved = open.checkpoints.save(&Snapshot { meta: &meta, model: &model, optimizer: &optimizer })?;
         let best = self.best.is_some_and(|(step, _)| step == self.place.step);
         let event = CheckpointSaved {
@@ -612,6 +612,7 @@ impl<'a, B: HostBackend> Run<'a, B> {
             traffic: self.traffic,
             skipped_steps: self.place.skipped,
             steps_left_out: self.steps_left_out.clone(),
+            federated: None,
             parameters_without_gradient: if self.trained > 0 {
                 self.worker.without_gradient()
             } else {

@@ -54,10 +54,13 @@ impl Place {
 }
 
 /// The model's tensors by name, sorted so that equal models give equal files.
-pub(crate) fn model_tensors<'a>(
-    params: &'a Params,
-    flat: &'a [f32],
-) -> Result<Vec<NamedTensor<'a>>, TrainError> {
+///
+/// # Shapes
+/// `flat`: as long as the flat buffer of `params`.
+///
+/// # Errors
+/// [`TrainError::Artefact`] for a parameter whose name a file cannot hold.
+pub fn model_tensors<'a>(params: &'a Params, flat: &'a [f32]) -> Result<Vec<NamedTensor<'a>>, TrainError> {
     let mut tensors = params
         .iter()
         .map(|(_, spec, span)| {
@@ -69,7 +72,10 @@ pub(crate) fn model_tensors<'a>(
 }
 
 /// The flat buffer from a model's tensors.
-pub(crate) fn flat_from(params: &Params, tensors: &[NamedTensor<'_>]) -> Result<Vec<f64>, TrainError> {
+///
+/// # Errors
+/// [`TrainError::Resume`] when the tensors are of another model.
+pub fn flat_from(params: &Params, tensors: &[NamedTensor<'_>]) -> Result<Vec<f64>, TrainError> {
     let mut flat = vec![0.0; params.flat_len()];
     let differs = |what: String, got: String, need: String| Err(TrainError::Resume { what, got, need });
     if tensors.len() != params.iter().count() {
@@ -95,7 +101,11 @@ pub(crate) fn flat_from(params: &Params, tensors: &[NamedTensor<'_>]) -> Result<
     Ok(flat)
 }
 
-pub(crate) fn optimizer_tensors(state: &[StateTensor]) -> Result<Vec<NamedTensor<'_>>, TrainError> {
+/// Named state as tensors of a checkpoint, sorted by name.
+///
+/// # Errors
+/// [`TrainError::Resume`] for elements of a type that a file cannot hold.
+pub fn state_tensors(state: &[StateTensor]) -> Result<Vec<NamedTensor<'_>>, TrainError> {
     let mut tensors = Vec::with_capacity(state.len());
     for tensor in state {
         let shape = [tensor.data.len()];
@@ -122,6 +132,18 @@ pub(crate) fn of_rule<B: HostBackend>(rule: &dyn Reduce<Ranks, B>) -> Vec<StateT
     rule.state().into_iter().map(named).collect()
 }
 
+/// The named state that a checkpoint holds beside the model.
+#[must_use]
+pub fn state_of(held: &Checkpoint) -> Vec<StateTensor> {
+    let data = |tensor: &NamedTensor<'_>| match tensor.values() {
+        Values::F32(v) => StateData::F32(v.to_vec()),
+        Values::F64(v) => StateData::F64(v.to_vec()),
+        Values::U64(v) => StateData::U64(v.to_vec()),
+    };
+    let tensors = held.optimizer.iter();
+    tensors.map(|tensor| StateTensor { name: tensor.name().to_owned(), data: data(tensor) }).collect()
+}
+
 /// Puts a checkpoint into a rank.
 pub(crate) fn restore<B: HostBackend>(
     worker: &mut Worker<'_, B>,
@@ -129,18 +151,7 @@ pub(crate) fn restore<B: HostBackend>(
 ) -> Result<(), TrainError> {
     let flat = flat_from(worker.graph.params(), &held.model)?;
     worker.graph.set_params(&flat);
-    let state: Vec<StateTensor> = held
-        .optimizer
-        .iter()
-        .map(|t| StateTensor {
-            name: t.name().to_owned(),
-            data: match t.values() {
-                Values::F32(v) => StateData::F32(v.to_vec()),
-                Values::F64(v) => StateData::F64(v.to_vec()),
-                Values::U64(v) => StateData::U64(v.to_vec()),
-            },
-        })
-        .collect();
+    let state = state_of(held);
     let (compression, optimizer): (Vec<_>, Vec<_>) = state.into_iter().partition(compression::owns);
     if let Some(compressor) = worker.buckets.compressor_mut() {
         let (rank, size) = (worker.comm.rank(), worker.comm.size().get());

@@ -71,6 +71,9 @@ pub struct Summary {
     /// How many steps of this process each rank was left out of, by rank; empty where the rule over ranks leaves none out.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub steps_left_out: Vec<u64>,
+    /// What federated training adds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub federated: Option<FederatedFigures>,
     /// Parameters that never got a gradient.
     pub parameters_without_gradient: Vec<String>,
     /// How often the run went on from a checkpoint.
@@ -79,6 +82,37 @@ pub struct Summary {
     pub stopped: bool,
     /// SHA-256 of `model.safetensors`, in hexadecimal.
     pub model_sha256: String,
+}
+
+/// The figures of federated training.
+///
+/// Rates count an update of a client in a round once, over all rounds of the run that changed the model.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct FederatedFigures {
+    /// Clients there are.
+    pub clients: u64,
+    /// Rounds that left the model as it was.
+    pub unusable_rounds: u64,
+    /// Updates of clients that were received.
+    pub updates: u64,
+    /// Updates of hostile clients among them.
+    pub hostile_updates: u64,
+    /// Share of the updates of hostile clients that the rule left out, 0 to 1: its true positives.
+    #[serde(with = "json_number::option", skip_serializing_if = "Option::is_none")]
+    pub caught: Option<f64>,
+    /// Share of the updates of honest clients that the rule left out, 0 to 1: its false positives.
+    #[serde(with = "json_number::option", skip_serializing_if = "Option::is_none")]
+    pub wronged: Option<f64>,
+    /// Share of the samples that open the backdoor to which the final model gives the attacker's label, 0 to 1.
+    #[serde(with = "json_number::option", skip_serializing_if = "Option::is_none")]
+    pub backdoor_accuracy: Option<f64>,
+    /// Mean seconds of a round.
+    #[serde(with = "json_number")]
+    pub round_seconds: f64,
+    /// Mean seconds of a round beyond local training and evaluation.
+    #[serde(with = "json_number")]
+    pub server_seconds: f64,
 }
 
 impl Summary {

@@ -111,6 +111,17 @@ impl TensorBoard {
                     scores.iter().map(|(name, score)| (name.as_str(), *score)).collect();
                 self.scalars(round.step, &scores)
             }
+            Event::Round(round) => {
+                let norms = round.clients.iter().map(|client| client.norm);
+                let counts = [
+                    ("round/clients", round.clients.len() as f64),
+                    ("round/absent", round.absent.len() as f64),
+                    ("round/caught", round.caught as f64),
+                    ("round/wronged", round.wronged as f64),
+                    ("round/greatest_norm", norms.fold(0.0, f64::max)),
+                ];
+                self.scalars(round.step, &counts)
+            }
             Event::Eval(eval) => {
                 let (loss, accuracy) = eval_tags(eval.split);
                 self.scalars(eval.step, &[(loss, eval.loss)])?;
@@ -160,6 +171,7 @@ fn eval_tags(split: Split) -> (&'static str, &'static str) {
         Split::Train => ("train_eval/loss", "train_eval/accuracy"),
         Split::Validation => ("validation/loss", "validation/accuracy"),
         Split::Test => ("test/loss", "test/accuracy"),
+        Split::Backdoor => ("backdoor/loss", "backdoor/accuracy"),
     }
 }
 

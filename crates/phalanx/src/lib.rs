@@ -15,6 +15,7 @@
 //! | [`robust`] | rules over ranks that bear hostile ones, attacks on them |
 //! | [`compress`] | gradients in fewer bytes |
 //! | [`train`] | the one loop, checkpoints, what a run leaves |
+//! | [`federated`] | clients, rounds, server algorithms, attackers |
 //!
 //! With the feature `mpi` there is also `mpi`, ranks as processes under `mpirun` or `srun`.
 //!
@@ -41,6 +42,7 @@ pub use phalanx_comm as comm;
 pub use phalanx_comm_mpi as mpi;
 pub use phalanx_compress as compress;
 pub use phalanx_data as data;
+pub use phalanx_federated as federated;
 pub use phalanx_grad as grad;
 pub use phalanx_nn as nn;
 pub use phalanx_optim as optim;

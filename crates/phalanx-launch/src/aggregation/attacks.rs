@@ -56,6 +56,36 @@ pub enum AttacksError {
         /// How many there are.
         ranks: usize,
     },
+    /// An attack of a federated run without attackers.
+    #[error(
+        "{kind} needs the hostile clients in a list, such as clients = [0], or their number, such as count = 1"
+    )]
+    Clients {
+        /// The attack.
+        kind: &'static str,
+    },
+    /// A client that there is not.
+    #[error("{kind} names client {client}, federated.clients is {clients}")]
+    NoSuchClient {
+        /// The attack.
+        kind: &'static str,
+        /// The client, or how many.
+        client: u64,
+        /// How many there are.
+        clients: usize,
+    },
+    /// A setting of what hostile clients train on, or when.
+    #[error("{key} of {kind} is {got}, need {need}")]
+    Setting {
+        /// The attack.
+        kind: &'static str,
+        /// The setting.
+        key: &'static str,
+        /// Its value as TOML.
+        got: String,
+        /// What it must be.
+        need: &'static str,
+    },
     /// A rank with two attacks.
     #[error("rank {rank} has two attacks, need one")]
     Twice {
@@ -71,6 +101,11 @@ pub enum AttacksError {
 }
 
 impl Attacks {
+    /// The tables as they were written.
+    pub(crate) fn tables(&self) -> &[Table] {
+        &self.0
+    }
+
     /// Whether there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -141,7 +176,7 @@ impl AttackKind {
 
 impl Value for Attacks {
     fn expects() -> String {
-        "tables, each [[attack]] with `kind` and `ranks`".to_owned()
+        "tables, each [[attack]] with `kind` and who attacks".to_owned()
     }
 
     fn read(toml: &Toml) -> Option<Self> {

@@ -47,7 +47,7 @@ fn hint(nearest: Option<&str>, known: &[&str]) -> String {
 }
 
 /// The known name under `kind`.
-pub(super) fn kind(
+pub(crate) fn kind(
     what: &'static str,
     table: &Table,
     known: &[&'static str],
@@ -63,6 +63,6 @@ pub(super) fn kind(
 }
 
 /// The settings of a kind.
-pub(super) fn settings<T: DeserializeOwned>(kind: &'static str, table: Table) -> Result<T, NamedError> {
+pub(crate) fn settings<T: DeserializeOwned>(kind: &'static str, table: Table) -> Result<T, NamedError> {
     table.try_into().map_err(|cause| NamedError::Settings { kind, cause })
 }

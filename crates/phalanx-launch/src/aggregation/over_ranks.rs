@@ -1,6 +1,6 @@
 //! The rule over ranks of a run, with what acts before it and how much it bears.
 
-use phalanx_grad::{GradError, Ranks, Reduce, RowSet, Scratch};
+use phalanx_grad::{GradError, Ranks, RowSet};
 use phalanx_robust::Robust;
 use phalanx_robust::registry::{PreConfig, RuleConfig};
 use phalanx_tensor::rng::{Purpose, Stream};
@@ -34,6 +34,27 @@ pub enum UnfitError {
         /// What it needs.
         cause: GradError,
     },
+    /// The rule is not defined for these numbers of clients.
+    #[error("{hostile} hostile of {clients} clients: {cause}")]
+    Clients {
+        /// How many it should bear.
+        hostile: usize,
+        /// The clients of a round.
+        clients: usize,
+        /// What it needs.
+        cause: GradError,
+    },
+}
+
+impl UnfitError {
+    /// The key of the run file to look at.
+    pub(crate) fn key(&self, aggregation: &Aggregation) -> &'static str {
+        match self {
+            UnfitError::Before(_) => "aggregation.before",
+            _ if aggregation.hostile.is_some() => "aggregation.hostile",
+            _ => "aggregation.rule",
+        }
+    }
 }
 
 impl OverRanks {
@@ -48,20 +69,40 @@ impl OverRanks {
         if matches!(rule, RuleConfig::Mean(_)) && before.is_empty() && momentum == 0.0 {
             return Ok(None);
         }
-        let bearing =
-            |hostile: usize| OverRanks { rule: rule.clone(), before: before.clone(), hostile, momentum };
-        let unfit = |hostile: usize| move |cause| UnfitError::Rule { hostile, ranks, cause };
-        if let Some(hostile) = aggregation.hostile {
+        let unfit = |(hostile, cause)| UnfitError::Rule { hostile, ranks, cause };
+        let over = OverRanks { rule, before, hostile: 0, momentum };
+        over.bearing(aggregation.hostile, ranks, None).map(Some).map_err(unfit)
+    }
+
+    /// The rule that `aggregation` asks for over the updates of `clients` clients, whose server model it knows. The mean is
+    /// one too: it bears updates that are not finite.
+    ///
+    /// # Errors
+    /// [`UnfitError`] when it cannot be used there.
+    pub fn of_clients(aggregation: &Aggregation, clients: usize, seed: u64) -> Result<Self, UnfitError> {
+        let (rule, before) = (aggregation.rule.config(seed), aggregation.before.configs()?);
+        let unfit = |(hostile, cause)| UnfitError::Clients { hostile, clients, cause };
+        let over = OverRanks { rule, before, hostile: 0, momentum: aggregation.momentum };
+        over.bearing(aggregation.hostile, clients, Some(&made_up(clients as u64))).map_err(unfit)
+    }
+
+    /// The same rule that bears as many as it should, or else as many as it can; if it cannot, of how many and why.
+    fn bearing(
+        self,
+        hostile: Option<usize>,
+        senders: usize,
+        reference: Option<&[f32]>,
+    ) -> Result<Self, (usize, GradError)> {
+        let bearing = |hostile: usize| OverRanks { hostile, ..self.clone() };
+        if let Some(hostile) = hostile {
             let over = bearing(hostile);
-            over.rehearse(ranks).map_err(unfit(hostile))?;
-            return Ok(Some(over));
+            return over.rehearse(senders, reference).map(|()| over).map_err(|cause| (hostile, cause));
         }
-        let most =
-            (0..=ranks.saturating_sub(1) / 2).rev().map(bearing).find(|over| over.rehearse(ranks).is_ok());
-        if most.is_none() {
-            bearing(0).rehearse(ranks).map_err(unfit(0))?;
+        let mut most = (0..=senders.saturating_sub(1) / 2).rev().map(bearing);
+        match most.find(|over| over.rehearse(senders, reference).is_ok()) {
+            Some(over) => Ok(over),
+            None => bearing(0).rehearse(senders, reference).map(|()| bearing(0)).map_err(|cause| (0, cause)),
         }
-        Ok(most)
     }
 
     /// How many hostile ranks it bears.
@@ -80,23 +121,25 @@ impl OverRanks {
     }
 
     /// Tries it on made-up gradients: what it needs, with all that acts before it, shows best in a round.
-    fn rehearse(&self, ranks: usize) -> Result<(), GradError> {
-        const DIM: usize = 16;
-        let rows: Vec<Vec<f32>> = (0..ranks as u64)
-            .map(|rank| {
-                let mut row = vec![0.0; DIM];
-                Stream::new(0, Purpose::User(0), rank).fill_normal(&mut row);
-                row
-            })
-            .collect();
-        let rows: Vec<&[f32]> = rows.iter().map(Vec::as_slice).collect();
+    fn rehearse(&self, senders: usize, reference: Option<&[f32]>) -> Result<(), GradError> {
+        let rows: Vec<[f32; DIM]> = (0..senders as u64).map(made_up).collect();
+        let rows: Vec<&[f32]> = rows.iter().map(|row| &row[..]).collect();
         let set = RowSet::<Ranks>::from_slices(&rows)?;
-        match Reduce::<Ranks>::reduce(&mut self.build()?, 1, &set, &mut [0.0; DIM], &mut Scratch::new()) {
+        match self.build()?.aggregate_set(1, &set, reference, &mut [0.0; DIM]) {
             // what only these gradients bring about
             Ok(()) | Err(GradError::NonFinite { .. } | GradError::NoWeight { .. }) => Ok(()),
             Err(error) => Err(error),
         }
     }
+}
+
+/// Length of made-up gradients.
+const DIM: usize = 16;
+
+fn made_up(sender: u64) -> [f32; DIM] {
+    let mut row = [0.0; DIM];
+    Stream::new(0, Purpose::User(0), sender).fill_normal(&mut row);
+    row
 }
 
 #[cfg(test)]

@@ -2,16 +2,19 @@
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::Context as _;
+use phalanx_train::Summary;
 use phalanx_train::rundir::{Existing, RunDir, RunPaths};
 
 use super::{Context, open_run, read_changed};
 use crate::cli::{FaultArgs, TrainArgs};
-use crate::engine::{self, PlanReport, TrainOptions};
+use crate::engine::{self, Hardware, PlanReport, TrainOptions};
 use crate::exit::Exit;
-use crate::runfile::{Bytes, RawRun, Registered, Run, differences};
+use crate::runfile::{Bytes, Described, RawRun, Registered, Run, Source, differences};
 use crate::stop::StopRequest;
+use crate::ui::Ui;
 use crate::usage::UsageError;
 use crate::world::World;
 use crate::{datasets, environment, ui};
@@ -19,30 +22,121 @@ use crate::{datasets, environment, ui};
 /// Where runs are placed unless told otherwise.
 const RUNS: &str = "runs";
 
-pub(super) fn train(args: &TrainArgs, context: &mut Context<'_>) -> anyhow::Result<Exit> {
+/// A kind of run that has a command to start it and go on with it.
+pub(super) trait Startable: Described {
+    /// The key that says how many ranks there are.
+    const RANKS: &'static str;
+    /// What is done before the first rank starts.
+    type Prepared;
+
+    /// The name of the run.
+    fn name(&self) -> &str;
+
+    /// Where its data come from.
+    fn source(&self) -> &Source;
+
+    /// What is worth saying before it begins.
+    fn notes(&self) -> Vec<String>;
+
+    /// Refuses a file of another kind of run.
+    fn check_kind(raw: &RawRun) -> Result<(), UsageError>;
+
+    /// All that can fail before a rank starts.
+    fn prepare(&self, registered: &Registered, hardware: Hardware) -> anyhow::Result<Self::Prepared>;
+
+    /// Writes what it would do.
+    fn write_plan(
+        &self,
+        registered: &Registered,
+        hardware: Hardware,
+        out: &mut dyn Write,
+    ) -> anyhow::Result<()>;
+
+    /// Trains; rank 0 has the summary.
+    fn train(
+        &self,
+        prepared: Self::Prepared,
+        paths: &RunPaths,
+        options: &TrainOptions,
+        world: &World,
+        ui: &Arc<dyn Ui>,
+    ) -> anyhow::Result<Option<Summary>>;
+}
+
+impl Startable for Run {
+    const RANKS: &'static str = "train.ranks";
+    type Prepared = engine::Prepared;
+
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn source(&self) -> &Source {
+        &self.data.source
+    }
+
+    fn notes(&self) -> Vec<String> {
+        Run::notes(self)
+    }
+
+    fn check_kind(raw: &RawRun) -> Result<(), UsageError> {
+        let other = || UsageError::OtherCommand { file: raw.file().to_owned(), command: "federate" };
+        if raw.is_federated() { Err(other()) } else { Ok(()) }
+    }
+
+    fn prepare(&self, registered: &Registered, hardware: Hardware) -> anyhow::Result<engine::Prepared> {
+        engine::prepare(self, registered, hardware)
+    }
+
+    fn write_plan(
+        &self,
+        registered: &Registered,
+        hardware: Hardware,
+        out: &mut dyn Write,
+    ) -> anyhow::Result<()> {
+        Ok(write_plan(&engine::plan(self, registered, hardware)?, out)?)
+    }
+
+    fn train(
+        &self,
+        prepared: engine::Prepared,
+        paths: &RunPaths,
+        options: &TrainOptions,
+        world: &World,
+        ui: &Arc<dyn Ui>,
+    ) -> anyhow::Result<Option<Summary>> {
+        engine::train(self, prepared, paths, options, world, ui)
+    }
+}
+
+pub(super) fn train<R: Startable>(args: &TrainArgs, context: &mut Context<'_>) -> anyhow::Result<Exit> {
     let world = World::join(&args.place, &environment::lookup)?;
-    world.conduct(context, |world, context| train_in(world, args, context))
+    world.conduct(context, |world, context| train_in::<R>(world, args, context))
 }
 
 /// A run whose files have their place.
-struct Ready {
-    run: Run,
-    prepared: engine::Prepared,
+struct Ready<R: Startable> {
+    run: R,
+    prepared: R::Prepared,
     paths: RunPaths,
     /// Held by rank 0 while it trains.
     dir: Option<RunDir>,
     is_resumed: bool,
 }
 
-fn train_in(world: &World, args: &TrainArgs, context: &mut Context<'_>) -> anyhow::Result<Exit> {
+fn train_in<R: Startable>(
+    world: &World,
+    args: &TrainArgs,
+    context: &mut Context<'_>,
+) -> anyhow::Result<Exit> {
     // what fails on one rank ends all of them
-    let Some(ready) = world.together(|| ready(world, args, context))? else {
+    let Some(ready) = world.together(|| ready::<R>(world, args, context))? else {
         return Ok(Exit::Done);
     };
     let Ready { run, prepared, paths, dir, is_resumed } = ready;
     let stop = StopRequest::on_signals().context("listening for signals")?;
     let options = TrainOptions { is_resumed, stop };
-    let trained = engine::train(&run, prepared, &paths, &options, world, context.ui);
+    let trained = run.train(prepared, &paths, &options, world, context.ui);
     // the directory is free for another run when training is over
     drop(dir);
     context.ui.finished();
@@ -56,28 +150,32 @@ fn train_in(world: &World, args: &TrainArgs, context: &mut Context<'_>) -> anyho
 }
 
 /// All that comes before the first step; `None` for a dry run, which ends here.
-fn ready(world: &World, args: &TrainArgs, context: &mut Context<'_>) -> anyhow::Result<Option<Ready>> {
+fn ready<R: Startable>(
+    world: &World,
+    args: &TrainArgs,
+    context: &mut Context<'_>,
+) -> anyhow::Result<Option<Ready<R>>> {
     world.check_ranks(args.ranks)?;
     // whether a run can be depends on its ranks, so that the launcher's number counts from the start
     let args = &TrainArgs { ranks: world.ranks().or(args.ranks), ..args.clone() };
-    let earlier = earlier_run(args, context.registered)?;
+    let earlier = earlier_run::<R>(args, context.registered)?;
     let run = match &earlier {
-        Some(paths) => resumed(paths, args, context)?,
-        None => read(args)?.resolve(context.registered)?,
+        Some(paths) => resumed::<R>(paths, args, context)?,
+        None => R::read(&read::<R>(args)?, context.registered)?,
     };
     // data that are not there must not leave a run directory behind
-    datasets::locate(&run.data.source)?;
+    datasets::locate(run.source())?;
     for note in run.notes() {
         context.ui.note(&note);
     }
     if args.dry_run {
         if world.is_root() {
             context.out.write_all(run.to_toml().as_bytes())?;
-            write_plan(&engine::plan(&run, context.registered, args.hardware.into())?, context.out)?;
+            run.write_plan(context.registered, args.hardware.into(), context.out)?;
         }
         return Ok(None);
     }
-    let prepared = engine::prepare(&run, context.registered, args.hardware.into())?;
+    let prepared = run.prepare(context.registered, args.hardware.into())?;
     // a rank that cannot start must not leave a run directory behind either
     world.meet()?;
     let dir = match (world.is_root(), &earlier) {
@@ -93,30 +191,32 @@ fn ready(world: &World, args: &TrainArgs, context: &mut Context<'_>) -> anyhow::
 pub(super) fn train_with_fault(args: &FaultArgs, context: &mut Context<'_>) -> anyhow::Result<Exit> {
     let mut train_args = args.train.clone();
     train_args.changes.set.push(format!("faults.inject=[\"{}\"]", args.fault));
-    train(&train_args, context)
+    train::<Run>(&train_args, context)
 }
 
 /// The run file of the arguments, with their changes.
-fn read(args: &TrainArgs) -> anyhow::Result<RawRun> {
+fn read<R: Startable>(args: &TrainArgs) -> anyhow::Result<RawRun> {
     let file = args.file.as_deref().ok_or(UsageError::NoRunFile)?;
     let mut raw = read_changed(file, &args.changes)?;
-    set_ranks(&mut raw, args)?;
+    set_ranks::<R>(&mut raw, args)?;
     Ok(raw)
 }
 
 /// A run file as typed, for the ranks that there are.
-fn typed(file: &Path, args: &TrainArgs) -> anyhow::Result<RawRun> {
+fn typed<R: Startable>(file: &Path, args: &TrainArgs, registered: &Registered) -> anyhow::Result<R> {
     let mut raw = RawRun::read(file)?;
-    set_ranks(&mut raw, args)?;
-    Ok(raw)
+    set_ranks::<R>(&mut raw, args)?;
+    Ok(R::read(&raw, registered)?)
 }
 
-fn set_ranks(raw: &mut RawRun, args: &TrainArgs) -> anyhow::Result<()> {
-    Ok(args.ranks.map_or(Ok(()), |ranks| raw.set(&format!("train.ranks={ranks}")))?)
+/// Sets the ranks of a file that is of the right kind.
+fn set_ranks<R: Startable>(raw: &mut RawRun, args: &TrainArgs) -> anyhow::Result<()> {
+    R::check_kind(raw)?;
+    Ok(args.ranks.map_or(Ok(()), |ranks| raw.set(&format!("{}={ranks}", R::RANKS)))?)
 }
 
 /// The run that `--resume` means; `None` without it.
-fn earlier_run(args: &TrainArgs, registered: &Registered) -> anyhow::Result<Option<RunPaths>> {
+fn earlier_run<R: Startable>(args: &TrainArgs, registered: &Registered) -> anyhow::Result<Option<RunPaths>> {
     let Some(resume) = &args.resume else { return Ok(None) };
     // `train --resume RUN.toml` reads as a value of --resume, and means the run file
     let (file, dir) = match resume {
@@ -126,7 +226,7 @@ fn earlier_run(args: &TrainArgs, registered: &Registered) -> anyhow::Result<Opti
     };
     let dir = match (dir, file) {
         (Some(dir), _) => dir.clone(),
-        (None, Some(file)) => last_named(Path::new(RUNS), &typed(file, args)?.resolve(registered)?.name)?,
+        (None, Some(file)) => last_named(Path::new(RUNS), typed::<R>(file, args, registered)?.name())?,
         (None, None) => return Err(UsageError::NothingToResume.into()),
     };
     Ok(Some(open_run(&dir)?))
@@ -141,13 +241,13 @@ fn last_named(runs: &Path, name: &str) -> Result<PathBuf, UsageError> {
 }
 
 /// The resolved run file of a run, with the changes that a resumed run may have.
-fn resumed(paths: &RunPaths, args: &TrainArgs, context: &Context<'_>) -> anyhow::Result<Run> {
+fn resumed<R: Startable>(paths: &RunPaths, args: &TrainArgs, context: &Context<'_>) -> anyhow::Result<R> {
     let mut raw = RawRun::read(&paths.run_file())?;
     args.changes.set.iter().try_for_each(|assignment| raw.set(assignment))?;
-    set_ranks(&mut raw, args)?;
-    let run = raw.resolve_resumed(context.registered)?;
+    set_ranks::<R>(&mut raw, args)?;
+    let run: R = raw.resolve_resumed(context.registered)?;
     if let Some(file) = &args.file {
-        let typed = typed(file, args)?.resolve(context.registered)?;
+        let typed: R = typed(file, args, context.registered)?;
         for (key, kept, other) in differences(&run, &typed) {
             let file = file.display();
             tracing::warn!("the run goes on with {key} = {kept}; {file} says {other}");
@@ -156,9 +256,9 @@ fn resumed(paths: &RunPaths, args: &TrainArgs, context: &Context<'_>) -> anyhow:
     Ok(run)
 }
 
-fn place(args: &TrainArgs, run: &Run) -> anyhow::Result<RunDir> {
+fn place<R: Startable>(args: &TrainArgs, run: &R) -> anyhow::Result<RunDir> {
     let dir = match &args.run_dir {
-        None => RunDir::create(Path::new(RUNS), &run.name)?,
+        None => RunDir::create(Path::new(RUNS), run.name())?,
         Some(dir) if args.overwrite => RunDir::at(dir, Existing::Overwrite)?,
         Some(dir) => RunDir::at(dir, Existing::Refuse)?,
     };

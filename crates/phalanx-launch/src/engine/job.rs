@@ -1,11 +1,12 @@
 //! From a run file to a job of the training loop.
 
+use std::error::Error;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use phalanx_comm::control::Board;
-use phalanx_comm::{Options, Rank, RankFailure, WorldError, WorldSize, run_ranks};
+use phalanx_comm::{CommError, Communicator, Options, Rank, RankFailure, WorldError, WorldSize, run_ranks};
 use phalanx_compress::CompressionConfig;
 use phalanx_data::{Splits, shard_range};
 use phalanx_grad::Mean;
@@ -22,8 +23,6 @@ use phalanx_train::{
 };
 
 #[cfg(feature = "mpi")]
-use crate::runfile::Algorithm;
-#[cfg(feature = "mpi")]
 use phalanx_comm::cost::{Choice, Method};
 
 use super::over_ranks::OverRanks;
@@ -32,7 +31,7 @@ use super::policy::{self, Policy};
 use super::{Hardware, open_data};
 use crate::aggregation::AttackKind;
 use crate::exit::{Exit, WithExit};
-use crate::runfile::{self, Compression, Model, Registered, Rule, Run, Shape, Stop};
+use crate::runfile::{self, Algorithm, Compression, Model, Registered, Rule, Run, Shape, Stop};
 use crate::schedule_file;
 use crate::world::World;
 
@@ -49,7 +48,7 @@ pub(super) struct Parts {
 /// Opens the data, builds the model and plans a step: all that can fail before a rank starts.
 pub(super) fn parts(run: &Run, registered: &Registered, hardware: Hardware) -> anyhow::Result<Parts> {
     pin(hardware)?;
-    let data = open_data(run)?;
+    let data = open_data(&run.data, &run.model, run.seed)?;
     let task = task_of(data.train.kind());
     let mut builder = ParamBuilder::new();
     let (kind, sizes) = model(&run.model);
@@ -78,7 +77,7 @@ pub(super) fn bad_input(error: impl std::error::Error + Send + Sync + 'static) -
     WithExit::new(Exit::BadInput, error.into())
 }
 
-fn pin(hardware: Hardware) -> anyhow::Result<()> {
+pub(super) fn pin(hardware: Hardware) -> anyhow::Result<()> {
     let level = match hardware.cpu {
         super::Cpu::Auto => return Ok(()),
         super::Cpu::Avx512 => CpuLevel::Avx512,
@@ -88,7 +87,7 @@ fn pin(hardware: Hardware) -> anyhow::Result<()> {
     Ok(level.pin().map_err(bad_input)?)
 }
 
-fn model(model: &Model) -> (String, ModelConfig) {
+pub(super) fn model(model: &Model) -> (String, ModelConfig) {
     let list = |values: &[usize]| ConfigValue::List(values.iter().map(|v| int(*v)).collect());
     let size = |value: usize| ConfigValue::Int(int(value));
     let sizes = ModelConfig::new();
@@ -159,9 +158,9 @@ fn config(run: &Run) -> TrainConfig {
     }
 }
 
-fn optimizer(run: &Run) -> OptimizerConfig {
-    let (lr, weight_decay) = (run.optimizer.lr, run.optimizer.weight_decay);
-    match run.optimizer.rule {
+pub(super) fn optimizer(optimizer: &runfile::Optimizer) -> OptimizerConfig {
+    let (lr, weight_decay) = (optimizer.lr, optimizer.weight_decay);
+    match optimizer.rule {
         Rule::Sgd { momentum, nesterov } => {
             OptimizerConfig::Sgd(SgdConfig { lr, momentum, nesterov, weight_decay })
         }
@@ -210,7 +209,7 @@ fn methods(
     run: &Run,
     policy: Policy,
 ) -> anyhow::Result<impl Fn() -> Methods<Cpu<f32>> + Send + Sync + 'static> {
-    let (optimizer, schedule, compression) = (optimizer(run), schedule(run)?, compression(run));
+    let (optimizer, schedule, compression) = (optimizer(&run.optimizer), schedule(run)?, compression(run));
     optimizer.build::<Cpu<f32>>().map_err(bad_input)?;
     schedule.build().map_err(bad_input)?;
     policy.build().map_err(bad_input)?;
@@ -287,24 +286,58 @@ pub(super) fn launch(
     }
     let jobs = Arc::new(Jobs { honest: job(parts.data.clone())?, poisoned });
     let timeout = Duration::from_secs_f64(run.train.timeout_seconds);
+    Ok(on_ranks(world, run.train.ranks, timeout, run.comm.algorithm, move |comm| {
+        run_rank(jobs.of(comm.rank()), &comm)
+    }))
+}
+
+/// Runs `rank` on all ranks of threads, or on this one of processes; what rank 0 gives is returned there.
+pub(super) fn on_ranks<T, E>(
+    world: &World,
+    ranks: usize,
+    timeout: Duration,
+    #[cfg_attr(not(feature = "mpi"), expect(unused_variables, reason = "threads have one way"))]
+    algorithm: Algorithm,
+    rank: impl Fn(Arc<dyn Communicator>) -> Result<Option<T>, E> + Send + Sync + 'static,
+) -> Result<Option<T>, WorldError<E>>
+where
+    T: Send + 'static,
+    E: Error + From<CommError> + Send + 'static,
+{
     match world {
         World::Threads => {
             let options = Options { timeout, ..Options::default() };
-            let ranks = WorldSize(run.train.ranks);
-            let outcomes = run_ranks(ranks, &options, move |comm| run_rank(jobs.of(comm.rank()), &comm));
-            Ok(outcomes.map(|outcomes| outcomes.into_iter().flatten().next()))
+            let outcomes = run_ranks(WorldSize(ranks), &options, rank);
+            outcomes.map(|outcomes| outcomes.into_iter().flatten().next())
         }
         #[cfg(feature = "mpi")]
         World::Mpi { mpi, .. } => {
             mpi.set_timeout(timeout);
-            let choice = choice(run.comm.algorithm);
-            Ok(mpi.run(|comm| {
+            let choice = choice(algorithm);
+            mpi.run(|comm| {
                 let tuning = mpi.tune(choice)?;
                 if world.is_root() && comm.tuning().is_some() {
                     tracing::info!("{tuning}");
                 }
-                run_rank(jobs.of(comm.rank()), &comm)
-            }))
+                rank(comm)
+            })
+        }
+    }
+}
+
+/// An error of a rank that may name another as its cause.
+pub(super) trait Culprit: Error + Send + Sync + 'static {
+    /// The rank that it names, if it is an error that all ranks report; inside, none where nobody is known.
+    fn culprit(&self) -> Option<Option<usize>> {
+        None
+    }
+}
+
+impl Culprit for TrainError {
+    fn culprit(&self) -> Option<Option<usize>> {
+        match self {
+            TrainError::NonFinite { rank, .. } => Some(*rank),
+            _ => None,
         }
     }
 }
@@ -321,14 +354,12 @@ fn choice(algorithm: Algorithm) -> Choice {
 }
 
 /// The rank that failed, and the exit code for it.
-pub(super) fn blame(error: &WorldError<TrainError>) -> (Option<u64>, Exit) {
-    use phalanx_comm::CommError;
+pub(super) fn blame<E: Culprit>(error: &WorldError<E>) -> (Option<u64>, Exit) {
     match error.failure() {
-        // All ranks report it; whose share it was is in the error.
-        RankFailure::Failed { error: TrainError::NonFinite { rank, .. }, .. } => {
-            (rank.map(|r| r as u64), Exit::Failed)
+        RankFailure::Failed { rank, error } => {
+            let rank = error.culprit().unwrap_or(Some(rank.index()));
+            (rank.map(|rank| rank as u64), Exit::Failed)
         }
-        RankFailure::Failed { rank, .. } => (Some(rank.index() as u64), Exit::Failed),
         RankFailure::Comm(CommError::Panicked { rank, .. } | CommError::Left { rank, .. }) => {
             (Some(rank.index() as u64), Exit::RankLost)
         }
@@ -341,13 +372,14 @@ pub(super) fn blame(error: &WorldError<TrainError>) -> (Option<u64>, Exit) {
 }
 
 /// The collective that a rank was in or had left last.
-pub(super) fn operation(error: &WorldError<TrainError>, rank: usize) -> Option<String> {
+pub(super) fn operation<E: Culprit>(error: &WorldError<E>, rank: usize) -> Option<String> {
     error.flights().get(rank)?.last().map(ToString::to_string)
 }
 
-/// The error as it is told: a number that is not finite names its rank itself, whichever rank reported it first.
-pub(super) fn told(error: WorldError<TrainError>) -> anyhow::Error {
-    if !matches!(error.failure(), RankFailure::Failed { error: TrainError::NonFinite { .. }, .. }) {
+/// The error as it is told: one that all ranks report names its rank itself, whichever rank reported it first.
+pub(super) fn told<E: Culprit>(error: WorldError<E>) -> anyhow::Error {
+    let names_its_own = |error: &E| error.culprit().is_some();
+    if !matches!(error.failure(), RankFailure::Failed { error, .. } if names_its_own(error)) {
         return error.into();
     }
     match error.into_failure() {

@@ -84,6 +84,7 @@ impl Chart {
             (Split::Train, "training set", Style::Dots),
             (Split::Validation, "validation", Style::Dots),
             (Split::Test, "test", Style::Diamonds),
+            (Split::Backdoor, "backdoor", Style::Dots),
         ] {
             self.curves.extend(runs.iter().enumerate().filter_map(|(run, of)| {
                 let points = eval_points(of, split, &value);

@@ -2,6 +2,8 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
+use phalanx_train::FederatedFigures;
+
 use super::html::escape;
 use super::run::{Run, Status};
 
@@ -11,9 +13,12 @@ struct Column {
     value: fn(&Run) -> Option<String>,
 }
 
-const COLUMNS: [Column; 14] = [
+const COLUMNS: [Column; 17] = [
     Column { title: "Test accuracy", value: |run| run.summary.as_ref()?.test_accuracy.map(percent) },
     Column { title: "Test loss", value: |run| run.summary.as_ref()?.test_loss.map(digits) },
+    Column { title: "Backdoor accuracy", value: |run| federated(run)?.backdoor_accuracy.map(percent) },
+    Column { title: "Hostile updates left out", value: |run| federated(run)?.caught.map(percent) },
+    Column { title: "Honest updates left out", value: |run| federated(run)?.wronged.map(percent) },
     Column { title: "Best validation loss, at step", value: best_validation },
     Column { title: "Last train loss", value: |run| run.last_step().map(|step| digits(step.loss)) },
     Column { title: "Samples/s", value: |run| Some(grouped(run.summary.as_ref()?.samples_per_second)) },
@@ -146,6 +151,10 @@ fn status(status: Status) -> (&'static str, &'static str) {
         Status::Failed => ("failed", "failed"),
         Status::Unfinished => ("unfinished", "not finished"),
     }
+}
+
+fn federated(run: &Run) -> Option<&FederatedFigures> {
+    run.summary.as_ref()?.federated.as_ref()
 }
 
 fn best_validation(run: &Run) -> Option<String> {

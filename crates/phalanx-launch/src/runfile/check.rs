@@ -1,6 +1,6 @@
 //! Whether the values of a run file fit together.
 
-use crate::aggregation::{OverRanks, UnfitError};
+use crate::aggregation::OverRanks;
 
 use super::error::{Fault, Problem};
 use super::raw::RawRun;
@@ -88,14 +88,7 @@ fn check_aggregation(
 ) {
     let rule = match OverRanks::of(aggregation, train.ranks, head.seed) {
         Ok(over) => over.map(|_| not_the_mean(aggregation)),
-        Err(unfit) => {
-            let key = match unfit {
-                UnfitError::Before(_) => "aggregation.before",
-                _ if aggregation.hostile.is_some() => "aggregation.hostile",
-                _ => "aggregation.rule",
-            };
-            return report(key, Fault::Unfit(unfit));
-        }
+        Err(unfit) => return report(unfit.key(aggregation), Fault::Unfit(unfit)),
     };
     let attack = match head.attack.on(train.ranks) {
         Ok(attacks) => attacks.first().map(|attack| format!("attack \"{}\"", attack.kind.name())),
@@ -126,7 +119,7 @@ fn not_the_mean(aggregation: &Aggregation) -> String {
 }
 
 /// The name becomes that of a directory.
-fn check_name(name: &str, report: &mut impl FnMut(&str, Fault)) {
+pub(super) fn check_name(name: &str, report: &mut impl FnMut(&str, Fault)) {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     let starts_well = name.starts_with(|c: char| c.is_ascii_alphanumeric());
     if !starts_well || !name.chars().all(is_plain) || name.len() > 100 {
@@ -134,7 +127,7 @@ fn check_name(name: &str, report: &mut impl FnMut(&str, Fault)) {
     }
 }
 
-fn check_model(model: &Model, report: &mut impl FnMut(&str, Fault)) {
+pub(super) fn check_model(model: &Model, report: &mut impl FnMut(&str, Fault)) {
     if let Model::Gpt { width, heads, .. } = *model
         && !width.is_multiple_of(heads)
     {
@@ -152,7 +145,7 @@ fn check_train(train: &Train, report: &mut impl FnMut(&str, Fault)) {
     }
 }
 
-fn check_data_fits(model: &Model, source: &Source, report: &mut impl FnMut(&str, Fault)) {
+pub(super) fn check_data_fits(model: &Model, source: &Source, report: &mut impl FnMut(&str, Fault)) {
     const IMAGES: &[&str] = &["digits", "idx"];
     let (model, takes): (&'static str, &[&'static str]) = match model {
         Model::Mlp { .. } => ("mlp", &["digits", "idx", "csv"]),

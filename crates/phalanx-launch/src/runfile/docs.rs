@@ -2,15 +2,20 @@
 
 use crate::exit::Exit;
 
+use super::described::Described;
+use super::federated_run::FederatedRun;
 use super::key::{Key, KeyDefault, Resume};
-use super::run::{SECTIONS, keys};
-use super::sections::{AggregationRule, BatchPolicy, Compression, Model, Rule, Shape, Source};
+use super::run::Run;
+use super::sections::{
+    AggregationRule, BatchPolicy, Compression, FedAlgorithm, Model, PartitionKind, Rule, Shape, Source,
+};
 
 /// Every key with its values and default, a line each.
 #[must_use]
 pub fn table() -> String {
+    let all = Run::keys().into_iter().chain(own_of_federated());
     let rows: Vec<[String; 4]> =
-        keys().iter().map(|key| [key.path(), of_kind(key), key.need.clone(), default(key)]).collect();
+        all.map(|key| [key.path(), of_kind(&key), key.need.clone(), default(&key)]).collect();
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
     let widths = [width(0), width(1), width(2)];
     rows.iter().fold(String::new(), |mut text, [path, kind, need, default]| {
@@ -24,24 +29,17 @@ pub fn table() -> String {
 #[must_use]
 pub fn markdown() -> String {
     let mut page = String::from(HEAD);
-    let all = keys();
+    let all = Run::keys();
     page.push_str("\n## Above all sections\n\n");
     write_keys(&mut page, all.iter().filter(|key| key.section.is_empty()));
-    for (section, doc) in SECTIONS {
-        page += &format!("\n## `[{section}]`\n\n{}\n", sentence(doc));
-        let here = || all.iter().filter(|key| key.section == *section);
-        page.push('\n');
-        write_keys(&mut page, here().filter(|key| key.kind.is_none()));
-        for (kind, doc) in kinds(section) {
-            let tag = here().next().map_or("kind", |key| key.name);
-            page += &format!("\n### `{tag} = \"{kind}\"`\n\n{}\n", sentence(doc));
-            if here().any(|key| key.kind == Some(*kind)) {
-                page.push('\n');
-                write_keys(&mut page, here().filter(|key| key.kind == Some(*kind)));
-            }
-        }
-    }
+    write_sections(&mut page, Run::SECTIONS, &all);
+    page.push_str(FEDERATED);
+    let own = own_of_federated();
+    let is_own = |section: &&(&str, &str)| own.iter().any(|key| key.section == section.0);
+    let sections: Vec<(&str, &str)> = FederatedRun::SECTIONS.iter().filter(is_own).copied().collect();
+    write_sections(&mut page, &sections, &own);
     page.push_str(RESUME);
+    let all: Vec<Key> = all.into_iter().chain(own).collect();
     let may: Vec<String> =
         all.iter().filter(|key| key.resume == Resume::May).map(|key| format!("`{}`", key.path())).collect();
     page += &format!("\n{}.\n", may.join(", "));
@@ -50,6 +48,29 @@ pub fn markdown() -> String {
         page += &format!("| {} | {} |\n", exit.code(), exit.meaning());
     }
     page
+}
+
+/// The keys of federated runs that training runs do not have.
+fn own_of_federated() -> Vec<Key> {
+    let of_training: Vec<String> = Run::keys().iter().map(Key::path).collect();
+    FederatedRun::keys().into_iter().filter(|key| !of_training.contains(&key.path())).collect()
+}
+
+fn write_sections(page: &mut String, sections: &[(&str, &str)], all: &[Key]) {
+    for (section, doc) in sections {
+        *page += &format!("\n## `[{section}]`\n\n{}\n", sentence(doc));
+        let here = || all.iter().filter(|key| key.section == *section);
+        page.push('\n');
+        write_keys(page, here().filter(|key| key.kind.is_none()));
+        for (kind, doc) in kinds(section) {
+            let tag = here().next().map_or("kind", |key| key.name);
+            *page += &format!("\n### `{tag} = \"{kind}\"`\n\n{}\n", sentence(doc));
+            if here().any(|key| key.kind == Some(*kind)) {
+                page.push('\n');
+                write_keys(page, here().filter(|key| key.kind == Some(*kind)));
+            }
+        }
+    }
 }
 
 fn kinds(section: &str) -> &'static [(&'static str, &'static str)] {
@@ -61,6 +82,8 @@ fn kinds(section: &str) -> &'static [(&'static str, &'static str)] {
         "batch" => BatchPolicy::KINDS,
         "aggregation" => AggregationRule::KINDS,
         "compression" => Compression::KINDS,
+        "federated" => FedAlgorithm::KINDS,
+        "partition" => PartitionKind::KINDS,
         _ => &[],
     }
 }
@@ -149,6 +172,43 @@ A size in bytes is an integer, or a string with a unit: `"64KiB"`, `"25MB"`, `"1
 A relative path is looked for from the current directory. A `data.path` that is a plain name, such as
 `"fashion-mnist"`, is looked for in `$PHALANX_DATA`, then in `data/`, then where the system's package
 puts it; `phalanx data fetch NAME` brings it there.
+"#;
+
+const FEDERATED: &str = r#"
+## Federated runs
+
+A run file with a section `[federated]` is one of `phalanx federate`: `docs/federated.md` tells what it does. It has `name`, `seed` and
+`attack` above all sections, the sections `[model]`, `[data]`, `[optimizer]`, `[aggregation]`, `[checkpoint]` and `[faults]` as above, of
+`[output]` the key `tensorboard`, and the following. The optimizer is that of a client; a step of `[checkpoint]` and
+`[faults]` is a round.
+
+```toml
+name = "fl-digits"
+seed = 1
+
+[model]
+kind = "mlp"
+hidden = [32]
+
+[data]
+kind = "digits"
+
+[partition]
+kind = "dirichlet"
+alpha = 0.5
+least = 5
+
+[federated]
+clients = 20
+per_round = 5
+rounds = 30
+
+[local]
+epochs = 2
+
+[optimizer]
+lr = 0.1
+```
 "#;
 
 const RESUME: &str = r"

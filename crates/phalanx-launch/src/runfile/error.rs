@@ -169,6 +169,22 @@ pub enum Fault {
         /// The first.
         batch: usize,
     },
+    /// A greatest local batch below the first.
+    #[error("got {max} samples, need at least local.batch ({batch}), with which the run begins")]
+    MaxUnderLocalBatch {
+        /// The greatest batch.
+        max: usize,
+        /// The first.
+        batch: usize,
+    },
+    /// More clients a round than there are.
+    #[error("got {per_round} clients, need at most federated.clients ({clients})")]
+    CohortOverClients {
+        /// Clients of a round.
+        per_round: usize,
+        /// All clients.
+        clients: usize,
+    },
     /// A smallest batch above the greatest.
     #[error("got {min} samples, need at most batch.max ({max})")]
     MinOverMax {

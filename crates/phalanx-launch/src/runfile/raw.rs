@@ -12,7 +12,7 @@ use toml::Value as Toml;
 use toml::de::{DeTable, DeValue};
 
 use super::error::{At, Fault, Problem, RunFileError};
-use super::sections::optimizer_of;
+use super::sections::{LENGTHS, optimizer_of};
 
 /// A run file as typed, with what `--set` put over it.
 #[derive(Debug, Clone)]
@@ -90,7 +90,8 @@ impl RawRun {
     }
 
     /// Puts `path.to.key=value` over what the file says. The value is one of TOML; a bare word is
-    /// a string. One of `train.epochs`, `train.samples`, `train.steps` replaces the others.
+    /// a string. One of `train.epochs`, `train.samples`, `train.steps` replaces the others, and one of `local.epochs` and
+    /// `local.steps` the other.
     ///
     /// # Errors
     /// A [`RunFileError`] when `assignment` has no `=`, no path or no readable value.
@@ -107,11 +108,13 @@ impl RawRun {
         }
         let Some(value) = typed(value.trim()) else { return fail(path, Fault::NotAValue) };
         let place = Place::Set(self.assignments.len());
-        if let ["train", stop] = keys.as_slice()
-            && STOPS.contains(stop)
-            && let Some(Entry { node: Node::Table(train), .. }) = self.root.get_mut("train")
-        {
-            train.retain(|key, _| !STOPS.contains(&key.as_str()));
+        let one_of: &[&str] = match keys.as_slice() {
+            ["train", stop] if STOPS.contains(stop) => &STOPS,
+            ["local", length] if LENGTHS.contains(length) => &LENGTHS,
+            _ => &[],
+        };
+        if let Some(Entry { node: Node::Table(section), .. }) = self.root.get_mut(keys[0]) {
+            section.retain(|key, _| !one_of.contains(&key.as_str()));
         }
         if !put(&mut self.root, &keys, value, &place) {
             return fail(path, Fault::NotATable);

@@ -1,121 +1,27 @@
-//! A run file as meant: every key resolved and checked.
+//! A run file of training as meant: every key resolved and checked.
 
 use sha2::{Digest, Sha256};
-use toml::Value as Toml;
 
 use crate::aggregation::Attacks;
 
 use super::check;
+use super::described::{Described, described};
 use super::error::{Fault, Problem, RunFileError};
-use super::key::{Group, Key, Resume, keys, path};
+use super::key::{Key, Resume, keys, path};
 use super::range::Range;
 use super::raw::RawRun;
-use super::reader::Reader;
 use super::registered::Registered;
 use super::sections::{
     Aggregation, Batch, BatchPolicy, Checkpoint, Comm, Compression, Data, Faults, Model, Optimizer, Output,
     Schedule, Source, Stop, Train,
 };
 
-/// Declares [`Run`]: its sections, in the order of the file.
-macro_rules! run {
-    ($( $(#[doc = $doc:literal])* $section:ident : $Section:ty, )*) => {
-        /// A run, as meant: every key has its value, and the values fit together.
-        ///
-        /// The fields are the sections of the file. [`to_toml`](Self::to_toml) writes the file
-        /// that resolves to an equal run.
-        #[derive(Debug, Clone, PartialEq)]
-        pub struct Run {
-            /// Name of the run and of its directory.
-            pub name: String,
-            /// Seed of everything that is random.
-            pub seed: u64,
-            /// Attacks on the run.
-            pub attack: Attacks,
-            $( $(#[doc = $doc])* pub $section: $Section, )*
-        }
-
-        /// The sections, with what each is for.
-        pub(super) const SECTIONS: &[(&str, &str)] = &[$( (stringify!($section), concat!($($doc),*)), )*];
-
-        /// Every key of the run file, in the order of the resolved file.
-        #[must_use]
-        pub fn keys() -> Vec<Key> {
-            let mut keys = Vec::new();
-            Head::keys("", &mut keys);
-            $( <$Section>::keys(stringify!($section), &mut keys); )*
-            keys
-        }
-
-        impl RawRun {
-            /// Resolves and checks every key. The kinds of `registered` are known besides the
-            /// library's.
-            ///
-            /// # Errors
-            /// A [`RunFileError`] that lists every problem of the file.
-            pub fn resolve(&self, registered: &Registered) -> Result<Run, RunFileError> {
-                let raw = &self.with_implied_optimizer();
-                let all = keys();
-                let sections: Vec<&'static str> = SECTIONS.iter().map(|(name, _)| *name).collect();
-                let mut problems = Vec::new();
-                let models = registered.own_models();
-                let parts = Parts {
-                    head: Reader::new(raw, "", models, &mut problems).read_all(&all, &sections),
-                    $( $section: Reader::new(raw, stringify!($section), models, &mut problems).read_all(&all, &[]), )*
-                };
-                check::check(raw, &parts, &mut problems);
-                match parts.whole() {
-                    Some(run) if problems.is_empty() => Ok(run),
-                    _ => Err(RunFileError::new(self.file(), problems)),
-                }
-            }
-        }
-
-        /// The sections that could be read.
-        pub(super) struct Parts {
-            pub(super) head: Option<Head>,
-            $( pub(super) $section: Option<$Section>, )*
-        }
-
-        impl Parts {
-            fn whole(self) -> Option<Run> {
-                let Head { name, seed, attack } = self.head?;
-                Some(Run { name, seed, attack, $( $section: self.$section?, )* })
-            }
-        }
-
-        impl Run {
-            /// The resolved run file: every key that applies, in one order, so that equal runs
-            /// have equal text.
-            ///
-            /// # Examples
-            /// ```
-            /// use phalanx_launch::runfile::{RawRun, Registered};
-            /// let text = "name = 'a'\n[model]\nkind = 'mlp'\n[data]\nkind = 'digits'\n\
-            ///             [train]\nepochs = 1\n[optimizer]\nlr = 0.1\n";
-            /// let run = RawRun::parse("a.toml", text)?.resolve(&Registered::default())?;
-            /// let again = RawRun::parse("b.toml", &run.to_toml())?.resolve(&Registered::default())?;
-            /// assert_eq!(run, again);
-            /// # Ok::<(), phalanx_launch::runfile::RunFileError>(())
-            /// ```
-            #[must_use]
-            pub fn to_toml(&self) -> String {
-                let mut text = String::new();
-                let mut entries = Vec::new();
-                Head { name: self.name.clone(), seed: self.seed, attack: self.attack.clone() }.write(&mut entries);
-                write_entries(&mut text, &mut entries);
-                $(
-                    text += &format!("\n[{}]\n", stringify!($section));
-                    self.$section.write(&mut entries);
-                    write_entries(&mut text, &mut entries);
-                )*
-                text
-            }
-        }
-    };
-}
-
-run! {
+described! {
+    /// A training run, as meant.
+    ///
+    /// The fields are the sections of the file. [`to_toml`](Self::to_toml) writes the file
+    /// that resolves to an equal run.
+    pub struct Run of Parts, Head, checked by check::check {
     /// Which network is trained.
     model: Model,
     /// What it learns from.
@@ -141,6 +47,7 @@ run! {
     /// What is made to go wrong.
     faults: Faults,
 }
+}
 
 keys! {
     /// The keys above all sections.
@@ -155,7 +62,31 @@ keys! {
     }
 }
 
+/// Every key of the run file of a training run, in the order of the resolved file.
+#[must_use]
+pub fn keys() -> Vec<Key> {
+    Run::keys()
+}
+
 impl Run {
+    /// The resolved run file: every key that applies, in one order, so that equal runs
+    /// have equal text.
+    ///
+    /// # Examples
+    /// ```
+    /// use phalanx_launch::runfile::{RawRun, Registered};
+    /// let text = "name = 'a'\n[model]\nkind = 'mlp'\n[data]\nkind = 'digits'\n\
+    ///             [train]\nepochs = 1\n[optimizer]\nlr = 0.1\n";
+    /// let run = RawRun::parse("a.toml", text)?.resolve(&Registered::default())?;
+    /// let again = RawRun::parse("b.toml", &run.to_toml())?.resolve(&Registered::default())?;
+    /// assert_eq!(run, again);
+    /// # Ok::<(), phalanx_launch::runfile::RunFileError>(())
+    /// ```
+    #[must_use]
+    pub fn to_toml(&self) -> String {
+        Described::to_toml(self)
+    }
+
     /// SHA-256 of the resolved file, in hexadecimal. Ranks compare it before the first step.
     #[must_use]
     pub fn digest(&self) -> String {
@@ -166,12 +97,7 @@ impl Run {
     /// data are no text.
     #[must_use]
     pub fn context(&self) -> Option<usize> {
-        let Source::Text { context, .. } = self.data.source else { return None };
-        let of_model = match self.model {
-            Model::Gpt { context, .. } => context,
-            _ => 128,
-        };
-        Some(context.unwrap_or(of_model))
+        context_of(&self.data, &self.model)
     }
 
     /// What is worth saying about the run before it begins.
@@ -216,15 +142,35 @@ impl Run {
     }
 }
 
+/// Tokens of a sample of text; see [`Run::context`].
+pub(crate) fn context_of(data: &Data, model: &Model) -> Option<usize> {
+    let Source::Text { context, .. } = data.source else { return None };
+    let of_model = match *model {
+        Model::Gpt { context, .. } => context,
+        _ => 128,
+    };
+    Some(context.unwrap_or(of_model))
+}
+
 impl RawRun {
+    /// Resolves and checks every key of a training run. The kinds of `registered` are known besides the
+    /// library's.
+    ///
+    /// # Errors
+    /// A [`RunFileError`] that lists every problem of the file.
+    pub fn resolve(&self, registered: &Registered) -> Result<Run, RunFileError> {
+        Run::read(self, registered)
+    }
+
     /// Resolves the file of a run that goes on, on which only keys that a resumed run may change
     /// have been [set](RawRun::set).
     ///
     /// # Errors
     /// A [`RunFileError`] that names every other key that was set, or as
     /// [`resolve`](RawRun::resolve).
-    pub fn resolve_resumed(&self, registered: &Registered) -> Result<Run, RunFileError> {
-        let may: Vec<String> = keys().iter().filter(|key| key.resume == Resume::May).map(Key::path).collect();
+    pub fn resolve_resumed<R: Described>(&self, registered: &Registered) -> Result<R, RunFileError> {
+        let keys = R::keys();
+        let may: Vec<String> = keys.iter().filter(|key| key.resume == Resume::May).map(Key::path).collect();
         let fixed: Vec<Problem> = self
             .assignments()
             .iter()
@@ -232,7 +178,7 @@ impl RawRun {
             .map(|set| Problem::new(&set.path, Fault::Fixed { may: may.clone() }).at(set.at()))
             .collect();
         match fixed.is_empty() {
-            true => self.resolve(registered),
+            true => R::read(self, registered),
             false => Err(RunFileError::new(self.file(), fixed)),
         }
     }
@@ -241,7 +187,7 @@ impl RawRun {
 /// Paths of the keys whose values differ between two runs, with the values as TOML (empty: not
 /// given), in the order of the file.
 #[must_use]
-pub fn differences(a: &Run, b: &Run) -> Vec<(String, String, String)> {
+pub fn differences<R: Described>(a: &R, b: &R) -> Vec<(String, String, String)> {
     let (a, b) = (flat(a), flat(b));
     let mut all: Vec<&String> = a.iter().chain(&b).map(|(path, _)| path).collect();
     let mut seen = std::collections::BTreeSet::new();
@@ -255,7 +201,7 @@ pub fn differences(a: &Run, b: &Run) -> Vec<(String, String, String)> {
         .collect()
 }
 
-fn flat(run: &Run) -> Vec<(String, String)> {
+fn flat(run: &impl Described) -> Vec<(String, String)> {
     let mut section = String::new();
     let mut flat = Vec::new();
     for line in run.to_toml().lines() {
@@ -266,48 +212,4 @@ fn flat(run: &Run) -> Vec<(String, String)> {
         }
     }
     flat
-}
-
-fn write_entries(text: &mut String, entries: &mut Vec<(String, Toml)>) {
-    for (key, value) in entries.drain(..) {
-        *text += &format!("{} = {}\n", quoted(&key), one_line(&value));
-    }
-}
-
-/// A free key of a registered model may need quotes.
-fn quoted(key: &str) -> String {
-    let is_bare = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
-    match !key.is_empty() && key.chars().all(is_bare) {
-        true => key.to_owned(),
-        false => one_line(&Toml::String(key.to_owned())),
-    }
-}
-
-/// The value on one line: `"a\nb"` rather than a multi-line string, so that a line is a key.
-fn one_line(value: &Toml) -> String {
-    match value {
-        Toml::String(text) => basic_string(text),
-        Toml::Array(items) => format!("[{}]", items.iter().map(one_line).collect::<Vec<_>>().join(", ")),
-        Toml::Table(table) if table.is_empty() => "{}".to_owned(),
-        Toml::Table(table) => {
-            let items = table.iter().map(|(key, item)| format!("{} = {}", quoted(key), one_line(item)));
-            format!("{{ {} }}", items.collect::<Vec<_>>().join(", "))
-        }
-        other => other.to_string(),
-    }
-}
-
-fn basic_string(text: &str) -> String {
-    let mut quoted = String::from("\"");
-    for c in text.chars() {
-        match c {
-            '"' | '\\' => quoted.extend(['\\', c]),
-            c if c.is_control() => {
-                quoted += &format!("\\u{:04X}", u32::from(c));
-            }
-            c => quoted.push(c),
-        }
-    }
-    quoted.push('"');
-    quoted
 }

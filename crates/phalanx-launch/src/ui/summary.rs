@@ -13,10 +13,29 @@ pub fn summary(summary: &Summary, dir: &Path) -> String {
     let mut rows = Vec::new();
     rows.extend(summary.test_accuracy.map(|share| ("test accuracy", format!("{:.2} %", share * 100.0))));
     rows.extend(summary.test_loss.map(|loss| ("test loss", format!("{loss:.4}"))));
+    if let Some(federated) = &summary.federated {
+        let percent = |share: f64| format!("{:.2} %", share * 100.0);
+        rows.extend(federated.backdoor_accuracy.map(|share| ("backdoor", percent(share))));
+        let wronged = federated
+            .wronged
+            .map_or_else(String::new, |share| format!(", and {} of the honest", percent(share)));
+        rows.extend(
+            federated
+                .caught
+                .map(|share| ("left out", format!("{} of hostile updates{wronged}", percent(share)))),
+        );
+        if federated.unusable_rounds > 0 {
+            rows.push(("unusable", format!("{} rounds left the model as it was", federated.unusable_rounds)));
+        }
+    }
     let speed = format!("{} samples/s", format::thousands(summary.samples_per_second));
     rows.push(("speed", format!("{speed} on {} ranks", summary.ranks)));
     rows.push(("time", format!("{:.1} s", summary.seconds)));
-    rows.push(("steps", format!("{} of {} samples in all", summary.steps, summary.samples)));
+    let (steps, command) = match summary.federated {
+        Some(_) => ("rounds", "federate"),
+        None => ("steps", "train"),
+    };
+    rows.push((steps, format!("{} of {} samples in all", summary.steps, summary.samples)));
     rows.extend(summary.traffic.map(|traffic| {
         let share = traffic.sent_bytes as f64 / traffic.plain_bytes.max(1) as f64;
         ("gradients", format!("{:.1} % of their bytes sent", 100.0 * share))
@@ -39,7 +58,7 @@ pub fn summary(summary: &Summary, dir: &Path) -> String {
         text += &format!("  {name:<14} {value}\n");
     }
     let next = match summary.stopped {
-        true => vec![format!("phalanx train --resume {dir}")],
+        true => vec![format!("phalanx {command} --resume {dir}")],
         false => vec![format!("phalanx eval {dir}"), format!("phalanx report {dir} -o report.html")],
     };
     for (idx, command) in next.iter().enumerate() {

@@ -5,6 +5,7 @@ mod artefacts;
 mod bits;
 mod cluster;
 mod failures;
+mod federated;
 mod launch;
 mod program;
 mod resume;

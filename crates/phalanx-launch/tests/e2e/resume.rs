@@ -14,7 +14,7 @@ use crate::program::{Dir, Ended, SMALL};
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Waits until the run has `count` checkpoints or more of steps after `after`.
-fn checkpoint_after(dir: &Dir, run: &str, after: u64) -> u64 {
+pub(crate) fn checkpoint_after(dir: &Dir, run: &str, after: u64) -> u64 {
     let started = Instant::now();
     loop {
         assert!(started.elapsed() < PATIENCE, "no checkpoint after step {after}");

@@ -13,9 +13,11 @@ use crate::runfile::key::{keys, kinds, names};
 keys! {
     /// The rule over the ranks' gradients, and what stands before it.
     pub struct Aggregation {
-        /// Hostile ranks that the rule is set to bear; not given: as many as it can with `train.ranks`.
+        /// Hostile ranks that the rule is set to bear; not given: as many as it can with `train.ranks`. In federated runs,
+        /// clients of `federated.per_round`.
         hostile: Option<usize>, "ranks", Range::AtLeast(0.0), Fixed;
-        /// Momentum that each rank applies to its own gradients before the rule, `m = beta m + (1 - beta) g`.
+        /// Momentum that each rank applies to its own gradients before the rule, `m = beta m + (1 - beta) g`; in federated
+        /// runs, each client to its updates.
         momentum: f64 = 0.0, "", Range::Below(0.0, 1.0), Fixed;
         /// Pre-aggregators, the first to act first, such as ["arc", "nnm"], or with settings as
         /// `phalanx config rules` lists them: [{ kind = "bucketing", size = 3 }].

@@ -12,3 +12,11 @@ keys! {
         trace: bool = true, "", Range::Any, May;
     }
 }
+
+keys! {
+    /// Files for other tools, of a federated run.
+    pub struct FederatedOutput {
+        /// Write TensorBoard event files.
+        tensorboard: bool = true, "", Range::Any, May;
+    }
+}

@@ -1,0 +1,50 @@
+//! `FedAdagrad`: the sum of squared updates, at the server.
+
+use super::{Adaptive, Algorithm, Answers};
+use phalanx_grad::{GradError, StateTensor};
+
+/// [`Adaptive`] with `v <- v + x^2`.
+///
+/// # Reference
+/// Reddi et al., "Adaptive Federated Optimization", ICLR 2021, algorithm 2.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FedAdagrad {
+    /// Settings and moments.
+    pub moments: Adaptive,
+}
+
+impl Algorithm for FedAdagrad {
+    fn name(&self) -> &'static str {
+        "fedadagrad"
+    }
+
+    fn prepare(&mut self, dim: usize) {
+        self.moments.prepare(dim);
+    }
+
+    fn step(&mut self, _: &Answers<'_>, mean_d: &[f32], params_d: &mut [f32]) -> Result<(), GradError> {
+        self.moments.step(mean_d, params_d, |v, square| v + square)
+    }
+
+    fn state(&self) -> Vec<StateTensor> {
+        self.moments.state()
+    }
+
+    fn restore(&mut self, state: &[StateTensor]) -> Result<(), GradError> {
+        self.moments.restore(self.name(), state)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{assert_near, walk};
+    use super::*;
+
+    /// With tau 0.5: v = 0.25. Round 1, x = 1: m = 1, v = 1.25, w = 1 + 1 / (1.1180340 + 0.5).
+    /// Round 2, x = -1: m = -1, v = 2.25, w -= 1 / (1.5 + 0.5).
+    #[test]
+    fn two_rounds_by_hand() {
+        let make = || FedAdagrad { moments: Adaptive::new(1.0, 0.0, 0.5) };
+        assert_near(&walk(make, &[1.0, -1.0]), &[1.618_033_988_7, 1.118_033_988_7]);
+    }
+}
