@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::shell::target;
+use crate::shell::root;
 
 /// A test that did not run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,7 +18,8 @@ pub(crate) fn reason(line: &str) -> Option<&str> {
 
 /// The tests that the last run of nextest left out, by the report that .config/nextest.toml asks it for.
 pub(crate) fn from_report() -> Result<Vec<Skipped>> {
-    let report = target().join("nextest/xtask/junit.xml");
+    // where nextest keeps it, wherever cargo builds
+    let report = root().join("target/nextest/xtask/junit.xml");
     let xml = std::fs::read_to_string(&report).with_context(|| format!("reading {}", report.display()))?;
     Ok(from_junit(&xml))
 }

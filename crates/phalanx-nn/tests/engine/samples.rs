@@ -11,7 +11,7 @@ use phalanx_nn::{
 };
 use phalanx_tensor::op::UnaryKind;
 use phalanx_tensor::{Cpu, Float, Shape};
-use proptest::prelude::{Just, ProptestConfig, any, prop_oneof, proptest};
+use proptest::prelude::{Just, ProptestConfig, any, prop_assert, prop_oneof, proptest};
 use std::ops::Range;
 
 type C = Cpu<f64>;
@@ -107,8 +107,12 @@ fn distance(got: &[f64], want: &[f64]) -> f64 {
     got.iter().zip(want).map(|(a, b)| (a - b).abs() / scale).fold(0.0, greater)
 }
 
+/// Whether any sample has a gradient.
+fn is_alive(measured: &Measured) -> bool {
+    measured.norms.last().is_some_and(|total| total.iter().any(|v| *v > 0.0))
+}
+
 fn assert_equal(got: &Measured, want: &Measured, tolerance: f64, what: &str) {
-    assert!(want.norms.last().is_some_and(|total| total.iter().any(|v| *v > 0.0)), "{what} has a gradient");
     let rows = got.norms.iter().zip(&want.norms).chain(got.products.iter().zip(&want.products));
     for (row, (got, want)) in rows.enumerate() {
         let off = distance(got, want);
@@ -126,8 +130,8 @@ where
     run
 }
 
-/// Compares an operator's statistics; `run` gives its output for a range of samples.
-fn check<F>(params: ParamBuilder, samples: usize, what: &str, run: F)
+/// Compares an operator's statistics; `run` gives its output for a range of samples. Whether there was a gradient.
+fn check<F>(params: ParamBuilder, samples: usize, what: &str, run: F) -> bool
 where
     F: for<'g> Fn(&'g Graph<C>, Range<usize>) -> Result<Var<'g, C>, NnError>,
 {
@@ -140,6 +144,7 @@ where
     let got = measured(&mut graph, samples, 1.0, losses).unwrap();
     let want = explicit(&mut graph, samples, 1.0, losses);
     assert_equal(&got, &want, 1e-10, what);
+    is_alive(&want)
 }
 
 /// The inputs of a range of samples, each a function of its number.
@@ -169,7 +174,7 @@ proptest! {
         let mut params = ParamBuilder::new();
         let w = params.param("w", [n, k], UNIT);
         let bias = with_bias.then(|| params.param("b", [n], UNIT));
-        check(params, samples, "linear", move |g, range| {
+        let alive = check(params, samples, "linear", move |g, range| {
             let x = if steps == 1 { input(g, range, &[k])? } else { input(g, range, &[steps, k])? };
             let (w, bias) = (g.param(w), bias.map(|b| g.param(b)));
             match act {
@@ -178,6 +183,8 @@ proptest! {
                 _ => x.linear_act(w, bias, UnaryKind::GeluTanh),
             }
         });
+        // a ReLU may cut off everything
+        prop_assert!(alive || act == 1, "linear has a gradient");
     }
 
     #[test]
@@ -193,7 +200,7 @@ proptest! {
         let weight = params.param("w", [og * groups, cg, kh, kw], UNIT);
         let bias = with_bias.then(|| params.param("b", [og * groups], UNIT));
         let options = ConvOptions { stride: [stride, stride], padding: [padding, padding], groups };
-        check(params, samples, "conv2d", move |g, range| {
+        let alive = check(params, samples, "conv2d", move |g, range| {
             let x = input(g, range, &[cg * groups, h, w])?;
             let (weight, bias) = (g.param(weight), bias.map(|b| g.param(b)));
             match act {
@@ -202,13 +209,15 @@ proptest! {
                 _ => x.conv2d_relu_pool2(weight, bias, options)?.add_scalar(1.0),
             }
         });
+        // a ReLU may cut off everything
+        prop_assert!(alive || act != 0, "conv2d has a gradient");
     }
 
     #[test]
     fn of_a_normalisation(samples in 1_usize..5, steps in 1_usize..6, d in 2_usize..20, rms: bool) {
         let mut params = ParamBuilder::new();
         let (gain, bias) = (params.param("gain", [d], UNIT), params.param("bias", [d], UNIT));
-        check(params, samples, "norm", move |g, range| {
+        let alive = check(params, samples, "norm", move |g, range| {
             let x = input(g, range, &[steps, d])?;
             if rms {
                 x.rms_norm(g.param(gain), 1e-5)?.add(g.param(bias))
@@ -216,17 +225,19 @@ proptest! {
                 x.layer_norm(g.param(gain), g.param(bias), 1e-5)
             }
         });
+        prop_assert!(alive, "norm has a gradient");
     }
 
     #[test]
     fn of_an_embedding(samples in 1_usize..5, steps in 1_usize..9, rows in 1_usize..6, d in 1_usize..12) {
         let mut params = ParamBuilder::new();
         let table = params.param("table", [rows, d], UNIT);
-        check(params, samples, "gather", move |g, range| {
+        let alive = check(params, samples, "gather", move |g, range| {
             let samples = range.len();
             let ids = g.ids(&tokens(range, steps, rows), rows)?;
             g.param(table).gather(ids)?.reshape([samples, steps, d])
         });
+        prop_assert!(alive, "gather has a gradient");
     }
 
     #[test]
@@ -240,12 +251,13 @@ proptest! {
             _ => [steps + 3, d].into(),
         };
         let offset = params.param("offset", shape, UNIT);
-        check(params, samples, "add", move |g, range| {
+        let alive = check(params, samples, "add", move |g, range| {
             let offset = g.param(offset);
             let row = if how == 2 { offset.narrow(0, start, steps)? } else { offset };
             let x = input(g, range, &[steps, d])?;
             if start == 0 { row.add(x) } else { x.add(row) }
         });
+        prop_assert!(alive, "add has a gradient");
     }
 
     #[test]
@@ -255,7 +267,7 @@ proptest! {
         let mut params = ParamBuilder::new();
         let table = params.param("table", [rows, d], UNIT);
         let inner = params.param("inner", [d, d], UNIT);
-        check(params, samples, "tied", move |g, range| {
+        let alive = check(params, samples, "tied", move |g, range| {
             let samples = range.len();
             let ids = g.ids(&tokens(range, steps, rows), rows)?;
             let mut x = g.param(table).gather(ids)?.reshape([samples, steps, d])?;
@@ -266,16 +278,18 @@ proptest! {
             }
             x.linear(g.param(table), None)
         });
+        prop_assert!(alive, "tied has a gradient");
     }
 
     #[test]
     fn of_a_weight_used_twice(samples in 1_usize..4, steps in 1_usize..4, d in 1_usize..9) {
         let mut params = ParamBuilder::new();
         let (w, bias) = (params.param("w", [d, d], UNIT), params.param("b", [d], UNIT));
-        check(params, samples, "twice", move |g, range| {
+        let alive = check(params, samples, "twice", move |g, range| {
             let (w, bias) = (g.param(w), g.param(bias));
             input(g, range, &[steps, d])?.linear_act(w, Some(bias), UnaryKind::Tanh)?.linear(w, None)
         });
+        prop_assert!(alive, "twice has a gradient");
     }
 }
 
@@ -381,9 +395,10 @@ fn batch_norm_is_refused_with_the_ways_out() {
 fn a_frozen_batch_norm_is_measured() {
     let mut params = ParamBuilder::new();
     let norm = BatchNorm2d::new(&mut params, 3);
-    check(params, 4, "frozen batch_norm", move |g, range| {
+    let alive = check(params, 4, "frozen batch_norm", move |g, range| {
         norm.forward_frozen(input(g, range, &[3, 2, 5])?)?.add_scalar(1.0)
     });
+    assert!(alive, "frozen batch_norm has a gradient");
 }
 
 #[test]
