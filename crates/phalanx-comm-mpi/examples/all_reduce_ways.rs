@@ -92,5 +92,5 @@ fn library(
     buf: &mut [f32],
     chunk: usize,
 ) -> Result<(), CommError> {
-    world.library_all_reduce(buf, chunk).map_err(|error| CommError::aborted(comm.rank(), &error))
+    world.native_all_reduce(buf, chunk).map_err(|error| CommError::aborted(comm.rank(), &error))
 }

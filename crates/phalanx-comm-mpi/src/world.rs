@@ -131,7 +131,7 @@ impl MpiWorld {
     ///
     /// # Panics
     /// When `chunk` is 0.
-    pub fn library_all_reduce(&self, buf: &mut [f32], chunk: usize) -> Result<(), MpiError> {
+    pub fn native_all_reduce(&self, buf: &mut [f32], chunk: usize) -> Result<(), MpiError> {
         buf.chunks_mut(chunk.min(ffi::MOST)).try_for_each(|chunk| self.farewell.sum_in_place(chunk))
     }
 
