@@ -10,7 +10,7 @@ mod fed_prox;
 mod fed_yogi;
 mod scaffold;
 
-pub use adaptive::Adaptive;
+pub use adaptive::{Adaptive, SecondMoment};
 pub use fed_adagrad::FedAdagrad;
 pub use fed_adam::FedAdam;
 pub use fed_avg::FedAvg;

@@ -37,7 +37,7 @@ mod store;
 
 pub use algorithm::{
     Adaptive, Algorithm, Answer, Answers, FedAdagrad, FedAdam, FedAvg, FedAvgM, FedNova, FedProx, FedYogi,
-    Scaffold, SumUpdates, Work,
+    Scaffold, SecondMoment, SumUpdates, Work,
 };
 pub use attack::{Attacker, Backdoor, ClientData, Conduct, EdgeCase, Poison};
 pub use cohort::{Absent, Cohort, CohortConfig, Sampling, Why};

@@ -1,6 +1,6 @@
 //! What the adaptive server algorithms share: two moments of the rounds' updates.
 
-use super::{narrow, same_length};
+use super::{Algorithm, Answers, narrow, same_length};
 use phalanx_grad::{GradError, StateReader, StateTensor};
 
 /// Settings and moments of an adaptive server algorithm.
@@ -29,13 +29,13 @@ impl Adaptive {
         Adaptive { server_lr, beta1, tau, first: Vec::new(), second: Vec::new() }
     }
 
-    pub(super) fn prepare(&mut self, dim: usize) {
+    fn prepare(&mut self, dim: usize) {
         self.first = vec![0.0; dim];
         self.second = vec![narrow(self.tau * self.tau); dim];
     }
 
     /// One round; `next` makes the new second moment of the old one and the squared update.
-    pub(super) fn step(
+    fn step(
         &mut self,
         mean_d: &[f32],
         params_d: &mut [f32],
@@ -54,16 +54,54 @@ impl Adaptive {
         Ok(())
     }
 
-    pub(super) fn state(&self) -> Vec<StateTensor> {
+    fn state(&self) -> Vec<StateTensor> {
         vec![StateTensor::new("first", &self.first), StateTensor::new("second", &self.second)]
     }
 
-    pub(super) fn restore(&mut self, owner: &'static str, state: &[StateTensor]) -> Result<(), GradError> {
+    fn restore(&mut self, owner: &'static str, state: &[StateTensor]) -> Result<(), GradError> {
         let mut reader = StateReader::new(owner, state);
         let first = reader.elems::<f32>("first", self.first.len())?.to_vec();
         let second = reader.elems::<f32>("second", self.second.len())?.to_vec();
         reader.finish()?;
         (self.first, self.second) = (first, second);
         Ok(())
+    }
+}
+
+/// An algorithm that is [`Adaptive`] but for the course of its second moment.
+pub trait SecondMoment: std::fmt::Debug + Send {
+    /// The name, as in a run file.
+    const NAME: &'static str;
+
+    /// Settings and moments.
+    fn moments(&self) -> &Adaptive;
+
+    /// Settings and moments.
+    fn moments_mut(&mut self) -> &mut Adaptive;
+
+    /// Makes the new second moment of the old one and the squared update.
+    fn next(&self) -> impl Fn(f64, f64) -> f64 + use<Self>;
+}
+
+impl<T: SecondMoment> Algorithm for T {
+    fn name(&self) -> &'static str {
+        T::NAME
+    }
+
+    fn prepare(&mut self, dim: usize) {
+        self.moments_mut().prepare(dim);
+    }
+
+    fn step(&mut self, _: &Answers<'_>, mean_d: &[f32], params_d: &mut [f32]) -> Result<(), GradError> {
+        let next = self.next();
+        self.moments_mut().step(mean_d, params_d, next)
+    }
+
+    fn state(&self) -> Vec<StateTensor> {
+        self.moments().state()
+    }
+
+    fn restore(&mut self, state: &[StateTensor]) -> Result<(), GradError> {
+        self.moments_mut().restore(T::NAME, state)
     }
 }

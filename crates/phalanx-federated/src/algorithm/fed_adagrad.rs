@@ -1,7 +1,7 @@
 //! `FedAdagrad`: the sum of squared updates, at the server.
 
-use super::{Adaptive, Algorithm, Answers};
-use phalanx_grad::{GradError, StateTensor};
+use super::Adaptive;
+use super::adaptive::SecondMoment;
 
 /// [`Adaptive`] with `v <- v + x^2`.
 ///
@@ -13,25 +13,19 @@ pub struct FedAdagrad {
     pub moments: Adaptive,
 }
 
-impl Algorithm for FedAdagrad {
-    fn name(&self) -> &'static str {
-        "fedadagrad"
+impl SecondMoment for FedAdagrad {
+    const NAME: &'static str = "fedadagrad";
+
+    fn moments(&self) -> &Adaptive {
+        &self.moments
     }
 
-    fn prepare(&mut self, dim: usize) {
-        self.moments.prepare(dim);
+    fn moments_mut(&mut self) -> &mut Adaptive {
+        &mut self.moments
     }
 
-    fn step(&mut self, _: &Answers<'_>, mean_d: &[f32], params_d: &mut [f32]) -> Result<(), GradError> {
-        self.moments.step(mean_d, params_d, |v, square| v + square)
-    }
-
-    fn state(&self) -> Vec<StateTensor> {
-        self.moments.state()
-    }
-
-    fn restore(&mut self, state: &[StateTensor]) -> Result<(), GradError> {
-        self.moments.restore(self.name(), state)
+    fn next(&self) -> impl Fn(f64, f64) -> f64 + use<> {
+        |v, square| v + square
     }
 }
 

@@ -1,7 +1,7 @@
 //! `FedAdam`: moments that forget, at the server.
 
-use super::{Adaptive, Algorithm, Answers};
-use phalanx_grad::{GradError, StateTensor};
+use super::Adaptive;
+use super::adaptive::SecondMoment;
 
 /// [`Adaptive`] with `v <- beta2 v + (1 - beta2) x^2`.
 ///
@@ -15,26 +15,20 @@ pub struct FedAdam {
     pub beta2: f64,
 }
 
-impl Algorithm for FedAdam {
-    fn name(&self) -> &'static str {
-        "fedadam"
+impl SecondMoment for FedAdam {
+    const NAME: &'static str = "fedadam";
+
+    fn moments(&self) -> &Adaptive {
+        &self.moments
     }
 
-    fn prepare(&mut self, dim: usize) {
-        self.moments.prepare(dim);
+    fn moments_mut(&mut self) -> &mut Adaptive {
+        &mut self.moments
     }
 
-    fn step(&mut self, _: &Answers<'_>, mean_d: &[f32], params_d: &mut [f32]) -> Result<(), GradError> {
+    fn next(&self) -> impl Fn(f64, f64) -> f64 + use<> {
         let beta2 = self.beta2;
-        self.moments.step(mean_d, params_d, |v, square| beta2 * v + (1.0 - beta2) * square)
-    }
-
-    fn state(&self) -> Vec<StateTensor> {
-        self.moments.state()
-    }
-
-    fn restore(&mut self, state: &[StateTensor]) -> Result<(), GradError> {
-        self.moments.restore(self.name(), state)
+        move |v, square| beta2 * v + (1.0 - beta2) * square
     }
 }
 

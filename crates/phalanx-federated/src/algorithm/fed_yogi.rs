@@ -1,7 +1,7 @@
 //! `FedYogi`: a second moment that falls no faster than it rises, at the server.
 
-use super::{Adaptive, Algorithm, Answers};
-use phalanx_grad::{GradError, StateTensor};
+use super::Adaptive;
+use super::adaptive::SecondMoment;
 
 /// [`Adaptive`] with `v <- v - (1 - beta2) x^2 sign(v - x^2)`.
 ///
@@ -15,27 +15,21 @@ pub struct FedYogi {
     pub beta2: f64,
 }
 
-impl Algorithm for FedYogi {
-    fn name(&self) -> &'static str {
-        "fedyogi"
+impl SecondMoment for FedYogi {
+    const NAME: &'static str = "fedyogi";
+
+    fn moments(&self) -> &Adaptive {
+        &self.moments
     }
 
-    fn prepare(&mut self, dim: usize) {
-        self.moments.prepare(dim);
+    fn moments_mut(&mut self) -> &mut Adaptive {
+        &mut self.moments
     }
 
-    fn step(&mut self, _: &Answers<'_>, mean_d: &[f32], params_d: &mut [f32]) -> Result<(), GradError> {
+    fn next(&self) -> impl Fn(f64, f64) -> f64 + use<> {
         let change = 1.0 - self.beta2;
         let sign = |x: f64| if x == 0.0 { 0.0 } else { x.signum() };
-        self.moments.step(mean_d, params_d, |v, square| v - change * square * sign(v - square))
-    }
-
-    fn state(&self) -> Vec<StateTensor> {
-        self.moments.state()
-    }
-
-    fn restore(&mut self, state: &[StateTensor]) -> Result<(), GradError> {
-        self.moments.restore(self.name(), state)
+        move |v, square| v - change * square * sign(v - square)
     }
 }
 
