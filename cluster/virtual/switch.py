@@ -147,10 +147,24 @@ def answer(switch, listener):
     with connection:
         connection.settimeout(1.0)
         try:
-            switch.command(connection.recv(1024).decode().split())
-            connection.sendall(b"ok\n")
+            switch.command(line(connection).split())
+            says = "ok"
         except (OSError, KeyError, IndexError, ValueError) as error:
-            connection.sendall(f"{error}\n".encode())
+            says = f"{type(error).__name__}: {error}"
+        try:
+            connection.sendall(f"{says}\n".encode())
+        except OSError:
+            pass  # nobody waits for the answer
+
+
+def line(connection):
+    text = b""
+    while not text.endswith(b"\n"):
+        part = connection.recv(1024)
+        if not part:
+            break
+        text += part
+    return text.decode()
 
 
 if __name__ == "__main__":

@@ -48,17 +48,44 @@ fn start(cli: &Cli, registered: &Registered) -> Exit {
     });
     logging::start(&cli.global, &screen, is_colored);
     let ui = ui(&cli.global, is_terminal, &screen);
-    let mut out = io::stdout();
+    let mut out = StandardOutput::default();
     let mut context = Context { registered, ui: &ui, out: &mut out, is_quiet: cli.global.quiet, is_colored };
     let ended = commands::run(&cli.command, &mut context);
     let ended = ended.and_then(|exit| Ok(out.flush().map(|()| exit)?));
     match ended {
         Ok(exit) => exit,
-        Err(error) if exit::is_broken_pipe(&error) => Exit::Done,
+        Err(error) if out.is_closed && exit::is_broken_pipe(&error) => Exit::Done,
         Err(error) => {
             tell(&error, is_colored);
             Exit::of(&error)
         }
+    }
+}
+
+/// Standard output that notes when nobody reads it any more, as after `| head`: no failure, and nobody to tell.
+///
+/// The causes of an error alone do not tell: another pipe or socket that breaks is a failure.
+#[derive(Debug, Default)]
+struct StandardOutput {
+    is_closed: bool,
+}
+
+impl StandardOutput {
+    fn note<T>(&mut self, result: io::Result<T>) -> io::Result<T> {
+        self.is_closed |= result.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::BrokenPipe);
+        result
+    }
+}
+
+impl Write for StandardOutput {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let result = io::stdout().write(bytes);
+        self.note(result)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let result = io::stdout().flush();
+        self.note(result)
     }
 }
 

@@ -121,7 +121,7 @@ fn is_bad_input(cause: &(dyn Error + 'static)) -> bool {
         || cause.downcast_ref().is_some_and(is_refused_dir)
 }
 
-/// Whether nobody reads the output any more, as after `| head`: no failure, and nobody to tell.
+/// Whether a pipe or a socket that nobody reads any more caused the error.
 #[must_use]
 pub fn is_broken_pipe(error: &anyhow::Error) -> bool {
     let is_pipe = |cause: &(dyn Error + 'static)| {

@@ -87,7 +87,8 @@ fn tell(place: &Place, words: &str) -> Result<(), ClusterError> {
     let socket = place.switch_socket();
     let io = |source| ClusterError::io("talk to", &place.switch_socket())(source);
     let mut stream = UnixStream::connect(&socket).map_err(io)?;
-    writeln!(stream, "{words}").map_err(io)?;
+    // in one piece: the switch answers and hangs up once it has read something
+    stream.write_all(format!("{words}\n").as_bytes()).map_err(io)?;
     let mut says = String::new();
     BufReader::new(stream).read_line(&mut says).map_err(io)?;
     match says.trim() {

@@ -1,5 +1,7 @@
 //! Bad input and training that goes wrong: a message, an exit code, and nothing half done.
 
+use std::process::Stdio;
+
 use phalanx_train::Failure;
 
 use crate::program::{Dir, SMALL};
@@ -106,4 +108,16 @@ fn a_place_that_cannot_be_written_is_named() {
     let ended = dir.train("occupied/run", &[]);
     assert!(matches!(ended.code, Some(1 | 2)), "{ended:?}");
     assert!(ended.err.contains("occupied"), "{ended:?}");
+}
+
+#[test]
+fn output_that_nobody_reads_is_no_failure() {
+    let dir = Dir::new(SMALL);
+    let status_to_closed_pipe = |args: &[&str]| {
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        dir.command(args).stdout(writer).stderr(Stdio::null()).status().expect("the program starts").code()
+    };
+    assert_eq!(status_to_closed_pipe(&["config", "keys"]), Some(0));
+    assert_eq!(status_to_closed_pipe(&["config", "check", "no-such-file.toml"]), Some(2));
 }
