@@ -22,10 +22,11 @@ const LAYERS: &[(&str, u8)] = &[
     ("phalanx-launch", 6),
     // beside the layers: on L0 and L1, for tests
     ("phalanx-testkit", 2),
+    ("phalanx-softcuda", 0),
 ];
 
-/// Crates with `unsafe` code: SIMD kernels, the memory that thread ranks share, and the calls of MPI.
-const MAY_BE_UNSAFE: [&str; 3] = ["phalanx-tensor", "phalanx-comm", "phalanx-comm-mpi"];
+/// Crates with `unsafe` code: SIMD kernels, the memory that thread ranks share, the calls of MPI, and what stands in for a GPU.
+const MAY_BE_UNSAFE: [&str; 4] = ["phalanx-tensor", "phalanx-comm", "phalanx-comm-mpi", "phalanx-softcuda"];
 
 /// The longest file that still has one subject.
 const MAX_LINES: usize = 1200;
