@@ -10,6 +10,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("phalanx-comm", 0),
     ("phalanx-grad", 1),
     ("phalanx-data", 1),
+    ("phalanx-cuda", 1),
     ("phalanx-nn", 2),
     ("phalanx-optim", 2),
     ("phalanx-batch", 2),
@@ -24,8 +25,8 @@ const LAYERS: &[(&str, u8)] = &[
     ("phalanx-testkit", 2),
 ];
 
-/// Crates with `unsafe` code: SIMD kernels, the memory that thread ranks share, and the calls of MPI.
-const MAY_BE_UNSAFE: [&str; 3] = ["phalanx-tensor", "phalanx-comm", "phalanx-comm-mpi"];
+/// Crates with `unsafe` code: SIMD kernels, the memory that thread ranks share, and the calls of MPI and CUDA.
+const MAY_BE_UNSAFE: [&str; 4] = ["phalanx-tensor", "phalanx-comm", "phalanx-comm-mpi", "phalanx-cuda"];
 
 /// The longest file that still has one subject.
 const MAX_LINES: usize = 1200;
