@@ -23,10 +23,13 @@ const LAYERS: &[(&str, u8)] = &[
     ("phalanx-launch", 6),
     // beside the layers: on L0 and L1, for tests
     ("phalanx-testkit", 2),
+    ("phalanx-softcuda", 0),
 ];
 
-/// Crates with `unsafe` code: SIMD kernels, the memory that thread ranks share, and the calls of MPI and CUDA.
-const MAY_BE_UNSAFE: [&str; 4] = ["phalanx-tensor", "phalanx-comm", "phalanx-comm-mpi", "phalanx-cuda"];
+/// Crates with `unsafe` code: SIMD kernels, the memory that thread ranks share, the calls of MPI and CUDA, and what stands in
+/// for a GPU.
+const MAY_BE_UNSAFE: [&str; 5] =
+    ["phalanx-tensor", "phalanx-comm", "phalanx-comm-mpi", "phalanx-cuda", "phalanx-softcuda"];
 
 /// The longest file that still has one subject.
 const MAX_LINES: usize = 1200;
