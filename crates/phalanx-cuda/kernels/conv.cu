@@ -60,7 +60,7 @@ extern "C" __global__ void conv_finish(Conv g, u32 act, const float *sums, const
     u32 pooled = act == RELU_POOL2;
     u32 rows = pooled ? g.out_h / 2 : g.out_h, cols = pooled ? g.out_w / 2 : g.out_w;
     u64 cells = (u64)g.out_h * g.out_w, outs = (u64)rows * cols, width = g.images * cells;
-    for (u64 i = grid_first(); i < g.images * g.o_group * outs; i += grid_step()) {
+    for (u64 i = grid_first(); i < (u64)g.images * g.o_group * outs; i += grid_step()) {
         u32 out = (u32)(i % outs), o = (u32)(i / outs % g.o_group), image = (u32)(i / outs / g.o_group);
         const float *plane = sums + o * width + image * cells;
         u64 to = ((u64)image * g.o + g.o_first + o) * outs + out;
