@@ -20,5 +20,6 @@ pub(crate) fn test_on_device() -> Result<()> {
         false => cargo(&[&["test"], &PACKAGES[..], &["--all-targets"]].concat()),
     };
     suite.env(REAL, "1");
-    run(with_cases(suite)).context("the tests do not pass on device 0 of this machine: the first failure says why")
+    run(with_cases(suite))
+        .context("the tests do not pass on device 0 of this machine: the first failure says why")
 }

@@ -71,7 +71,8 @@ pub(crate) fn kernels(what: Kernels) -> Result<()> {
         println!("{} files of {bytes} bytes in {}", made.len(), compiled.display());
         return Ok(());
     }
-    let differs = |(name, bytes): &(&String, &Vec<u8>)| fs::read(compiled.join(name)).ok().as_ref() != Some(*bytes);
+    let differs =
+        |(name, bytes): &(&String, &Vec<u8>)| fs::read(compiled.join(name)).ok().as_ref() != Some(*bytes);
     let stale: Vec<&str> = made.iter().filter(differs).map(|(name, _)| name.as_str()).collect();
     if !stale.is_empty() {
         bail!("{} are not what the sources compile to: run `cargo xtask kernels`", stale.join(", "));
@@ -92,8 +93,11 @@ fn compile(nvrtc: &Nvrtc, sources: &Path) -> Result<BTreeMap<String, Vec<u8>>> {
     }
     files.sort();
     // one module of all
-    let all: String =
-        files.iter().filter(|(name, _)| name.ends_with(".cu")).map(|(name, _)| format!("#include \"{name}\"\n")).collect();
+    let all: String = files
+        .iter()
+        .filter(|(name, _)| name.ends_with(".cu"))
+        .map(|(name, _)| format!("#include \"{name}\"\n"))
+        .collect();
     let mut made = BTreeMap::new();
     let mut uses = Vec::new();
     for capability in CAPABILITIES {
@@ -102,7 +106,8 @@ fn compile(nvrtc: &Nvrtc, sources: &Path) -> Result<BTreeMap<String, Vec<u8>>> {
         warn(&compiled.log)?;
         made.insert(format!("compute_{capability}.ptx"), compiled.ptx);
         let arch = format!("--gpu-architecture=sm_{capability}");
-        let compiled = nvrtc.compile(&all, &files, &[&OPTIONS[..], &[&arch, "--ptxas-options=-v"]].concat())?;
+        let compiled =
+            nvrtc.compile(&all, &files, &[&OPTIONS[..], &[&arch, "--ptxas-options=-v"]].concat())?;
         made.insert(format!("sm_{capability}.cubin"), compiled.cubin);
         uses.push(resources(&compiled.log)?);
     }

@@ -61,9 +61,15 @@ impl Nvrtc {
     }
 
     /// Compiles a source, which may include the `files`, given by name and text.
-    pub(crate) fn compile(&self, source: &str, files: &[(String, String)], options: &[&str]) -> Result<Compiled> {
+    pub(crate) fn compile(
+        &self,
+        source: &str,
+        files: &[(String, String)],
+        options: &[&str],
+    ) -> Result<Compiled> {
         let source = CString::new(source)?;
-        let strings = |all: &mut dyn Iterator<Item = &str>| all.map(CString::new).collect::<Result<Vec<_>, _>>();
+        let strings =
+            |all: &mut dyn Iterator<Item = &str>| all.map(CString::new).collect::<Result<Vec<_>, _>>();
         let names = strings(&mut files.iter().map(|(name, _)| name.as_str()))?;
         let texts = strings(&mut files.iter().map(|(_, text)| text.as_str()))?;
         let options = strings(&mut options.iter().copied())?;

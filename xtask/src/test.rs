@@ -43,15 +43,24 @@ pub(crate) fn with_cases(mut command: Command) -> Command {
 
 /// By nextest, whose report (.config/nextest.toml) has what each test printed.
 fn nextest() -> Result<Vec<Skipped>> {
-    let args = ["nextest", "run", "--workspace", "--features", FEATURES, "--no-fail-fast", "--profile", "xtask"];
+    let args =
+        ["nextest", "run", "--workspace", "--features", FEATURES, "--no-fail-fast", "--profile", "xtask"];
     run(with_cases(cargo(&args)))?;
     skipped::from_report()
 }
 
 /// By `cargo test`, one test program after the other.
 fn libtest() -> Result<Vec<Skipped>> {
-    let args =
-        ["test", "--workspace", "--features", FEATURES, "--all-targets", "--no-fail-fast", "--", "--show-output"];
+    let args = [
+        "test",
+        "--workspace",
+        "--features",
+        FEATURES,
+        "--all-targets",
+        "--no-fail-fast",
+        "--",
+        "--show-output",
+    ];
     let mut command = with_cases(cargo(&args));
     println!("$ {}", shown(&command));
     let output = command.stderr(Stdio::inherit()).output().context("starting cargo")?;

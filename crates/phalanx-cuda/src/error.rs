@@ -106,9 +106,12 @@ impl From<CudaError> for TensorError {
             | CudaError::NoFunction { .. }
             | CudaError::NoDevice { .. }
             | CudaError::Capability { .. }
-            | CudaError::OldDriver { .. } => {
-                TensorError::Device { device: "cuda".to_owned(), call: "open", code: 0, text: error.to_string() }
-            }
+            | CudaError::OldDriver { .. } => TensorError::Device {
+                device: "cuda".to_owned(),
+                call: "open",
+                code: 0,
+                text: error.to_string(),
+            },
         }
     }
 }

@@ -35,7 +35,38 @@
 #![cfg_attr(feature = "cuda", deny(unsafe_code))]
 
 #[cfg(feature = "cuda")]
+#[expect(unsafe_code, reason = "the calls of cuBLAS")]
+mod blas;
+#[cfg(feature = "cuda")]
+mod cuda;
+#[cfg(feature = "cuda")]
+#[expect(unsafe_code, reason = "the calls of the driver")]
+mod device;
+#[cfg(feature = "cuda")]
 mod error;
+#[cfg(feature = "cuda")]
+mod grid;
+#[cfg(feature = "cuda")]
+mod image;
+#[cfg(feature = "cuda")]
+mod kernels;
+#[cfg(feature = "cuda")]
+#[expect(unsafe_code, reason = "looks symbols up")]
+mod library;
+#[cfg(feature = "cuda")]
+mod memory;
+#[cfg(feature = "cuda")]
+mod op;
+#[cfg(feature = "cuda")]
+mod pool;
+#[cfg(feature = "cuda")]
+mod rows;
+#[cfg(feature = "cuda")]
+mod strided;
 
 #[cfg(feature = "cuda")]
+pub use cuda::Cuda;
+#[cfg(feature = "cuda")]
 pub use error::CudaError;
+#[cfg(feature = "cuda")]
+pub use memory::{CudaBuf, CudaView, CudaViewMut};
