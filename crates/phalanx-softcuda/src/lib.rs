@@ -23,11 +23,18 @@
 #![deny(unsafe_code)]
 
 mod config;
-#[expect(unsafe_code, reason = "functions that C calls, and memory that kernels share")]
+#[expect(unsafe_code, reason = "functions that C calls")]
+mod cublas;
+#[expect(unsafe_code, reason = "loops for what the processor has")]
+mod decode;
+#[expect(unsafe_code, reason = "functions that C calls")]
 mod driver;
+#[expect(unsafe_code, reason = "memory that kernels share")]
+mod exec;
 mod fault;
 #[expect(unsafe_code, reason = "the calls of the dynamic loader")]
 mod library;
+mod ptx;
 
 pub use config::{Schedule, Setting};
 pub use library::{InstallError, Softcuda, install};

@@ -41,7 +41,7 @@ pub enum InstallError {
         source: io::Error,
     },
     /// The loader refuses the library.
-    #[error("cannot load {library:?}: {reason}")]
+    #[error("cannot load {library:?}: {reason:?}")]
     Load {
         /// The library.
         library: PathBuf,
@@ -84,9 +84,10 @@ pub fn install() -> Result<Softcuda, InstallError> {
             return Err(InstallError::NamesTaken);
         }
         Ok(Softcuda {
-            set: std::mem::transmute::<*mut c_void, unsafe extern "C" fn(*const c_char, *const c_char) -> c_int>(
-                symbol(handle, c"phalanx_softcuda_set", &file)?,
-            ),
+            set: std::mem::transmute::<
+                *mut c_void,
+                unsafe extern "C" fn(*const c_char, *const c_char) -> c_int,
+            >(symbol(handle, c"phalanx_softcuda_set", &file)?),
             fault: std::mem::transmute::<*mut c_void, unsafe extern "C" fn(*mut c_char, usize) -> usize>(
                 symbol(handle, c"phalanx_softcuda_fault", &file)?,
             ),

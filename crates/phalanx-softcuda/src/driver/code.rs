@@ -45,7 +45,6 @@ codes! {
     MISALIGNED_ADDRESS = 716, c"CUDA_ERROR_MISALIGNED_ADDRESS", c"misaligned address";
     LAUNCH_FAILED = 719, c"CUDA_ERROR_LAUNCH_FAILED", c"unspecified launch failure";
     NOT_SUPPORTED = 801, c"CUDA_ERROR_NOT_SUPPORTED", c"operation not supported";
-    UNKNOWN = 999, c"CUDA_ERROR_UNKNOWN", c"unknown error";
 }
 
 impl Code {

@@ -173,8 +173,9 @@ pub(super) mod limit {
 #[unsafe(no_mangle)]
 unsafe extern "C" fn cuDeviceGetAttribute(value: *mut c_int, attribute: c_int, device: c_int) -> Code {
     code(ordinal(device).and_then(|ordinal| {
-        let found = known(attribute, ordinal)
-            .ok_or_else(|| refuse(Code::INVALID_VALUE, format!("device attribute {attribute} is not known")))?;
+        let found = known(attribute, ordinal).ok_or_else(|| {
+            refuse(Code::INVALID_VALUE, format!("device attribute {attribute} is not known"))
+        })?;
         // SAFETY: as the caller promises
         unsafe { put(value, c_int::try_from(found).unwrap_or(c_int::MAX)) }
     }))
@@ -189,44 +190,44 @@ fn known(attribute: c_int, ordinal: usize) -> Option<u32> {
         5..=7 => limit::GRID[usize::try_from(attribute - 5).ok()?],
         8 => limit::SHARED,
         9 => limit::CONSTANT,
-        10 => 32, // lanes of a warp
+        10 => 32,          // lanes of a warp
         11 => 0x7fff_ffff, // pitch
         12 | 82 => limit::REGISTERS,
-        13 | 36 => 1_000_000, // clocks, kHz
-        14 => 512,            // alignment of textures
-        15 => 1,              // overlap of copies
-        16 => 2,              // multiprocessors
-        17 => 0,              // time limit of kernels
-        18 => 0,              // integrated
-        19 => 1,              // maps host memory
-        20 => 0,              // compute mode
-        31 => 1,              // concurrent kernels
-        32 => 0,              // error correction
+        13 | 36 => 1_000_000,               // clocks, kHz
+        14 => 512,                          // alignment of textures
+        15 => 1,                            // overlap of copies
+        16 => 2,                            // multiprocessors
+        17 => 0,                            // time limit of kernels
+        18 => 0,                            // integrated
+        19 => 1,                            // maps host memory
+        20 => 0,                            // compute mode
+        31 => 1,                            // concurrent kernels
+        32 => 0,                            // error correction
         33 => u32::try_from(ordinal).ok()?, // PCI bus
         34 | 50 => 0,
-        37 => 64,             // width of the memory bus
-        38 => 1 << 20,        // bytes of the second cache
-        39 => 2048,           // threads of a multiprocessor
-        40 => 2,              // copy engines
-        41 => 1,              // one address space
+        37 => 64,      // width of the memory bus
+        38 => 1 << 20, // bytes of the second cache
+        39 => 2048,    // threads of a multiprocessor
+        40 => 2,       // copy engines
+        41 => 1,       // one address space
         75 => major,
         76 => minor,
-        78 => 0,              // priorities of streams
-        79 | 80 => 1,         // global and local memory in the first cache
+        78 => 0,      // priorities of streams
+        79 | 80 => 1, // global and local memory in the first cache
         81 => limit::SHARED_OPT_IN + 1024,
-        83 => 0,              // managed memory
-        84 => 0,              // several GPUs on a board
+        83 => 0, // managed memory
+        84 => 0, // several GPUs on a board
         85 => 0,
-        88 | 89 | 90 => 0,    // pageable access, concurrent managed access, preemption
-        91 => 0,              // host pointers of registered memory
+        88 | 89 | 90 => 0, // pageable access, concurrent managed access, preemption
+        91 => 0,           // host pointers of registered memory
         92..=94 => 0,
-        95 | 96 => 0,         // cooperative launch
+        95 | 96 => 0, // cooperative launch
         97 => limit::SHARED_OPT_IN,
-        102 => 0,             // virtual memory management
-        106 => 32,            // blocks of a multiprocessor
-        111 => 1024,          // shared memory that the driver takes of a block
-        115 => 1,             // memory pools
-        116 => 0,             // GPUDirect RDMA
+        102 => 0,    // virtual memory management
+        106 => 32,   // blocks of a multiprocessor
+        111 => 1024, // shared memory that the driver takes of a block
+        115 => 1,    // memory pools
+        116 => 0,    // GPUDirect RDMA
         _ => return None,
     })
 }

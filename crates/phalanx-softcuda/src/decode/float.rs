@@ -1,0 +1,181 @@
+//! Arithmetic of f32 and f64.
+//!
+//! What a GPU approximates is computed to the last bit here, so tests compare such results within a tolerance.
+
+use super::{Decoder, Done, Name, OPERANDS, UNKNOWN};
+use crate::exec::float::{flush, max_f32, max_f64, min_f32, min_f64};
+use crate::exec::{Doubles, Op, Words, lanes};
+use crate::ptx::Operand;
+
+/// A number from its bits.
+fn f(bits: u32) -> f32 {
+    f32::from_bits(bits)
+}
+
+/// Between 0 and 1; a NaN becomes 0.
+fn saturate(value: f32) -> f32 {
+    if value.is_nan() { 0.0 } else { value.clamp(0.0, 1.0) }
+}
+
+/// The function of registers for an expression of f32, with what the name adds: flushed subnormals, saturation.
+macro_rules! single {
+    ($name:expr, |$($x:ident),+| $value:expr) => {
+        match ($name.has("ftz"), $name.has("sat")) {
+            (false, false) => lanes!(|$($x: u32),+| -> u32 {
+                $(let $x = f($x);)+
+                ($value).to_bits()
+            }),
+            (true, false) => lanes!(|$($x: u32),+| -> u32 {
+                $(let $x = flush(f($x));)+
+                flush($value).to_bits()
+            }),
+            (false, true) => lanes!(|$($x: u32),+| -> u32 {
+                $(let $x = f($x);)+
+                saturate($value).to_bits()
+            }),
+            (true, true) => lanes!(|$($x: u32),+| -> u32 {
+                $(let $x = flush(f($x));)+
+                saturate(flush($value)).to_bits()
+            }),
+        }
+    };
+}
+
+/// The function of registers for an expression of f64.
+macro_rules! double {
+    (|$($x:ident),+| $value:expr) => {
+        lanes!(|$($x: u64),+| -> u64 {
+            $(let $x = f64::from_bits($x);)+
+            ($value).to_bits()
+        })
+    };
+}
+
+/// `a b + c`, by the processor's own instruction where it has one.
+fn fused() -> fn(&mut Words, &Words, &Words, &Words) {
+    #[cfg(target_arch = "x86_64")]
+    if std::arch::is_x86_feature_detected!("fma") && std::arch::is_x86_feature_detected!("avx2") {
+        // SAFETY: the processor has both
+        return |out, a, b, c| unsafe { x86::fused(out, a, b, c) };
+    }
+    lanes!(|a: u32, b: u32, c: u32| -> u32 { f(a).mul_add(f(b), f(c)).to_bits() })
+}
+
+/// [`fused`] of f64.
+fn fused_double() -> fn(&mut Doubles, &Doubles, &Doubles, &Doubles) {
+    #[cfg(target_arch = "x86_64")]
+    if std::arch::is_x86_feature_detected!("fma") && std::arch::is_x86_feature_detected!("avx2") {
+        // SAFETY: the processor has both
+        return |out, a, b, c| unsafe { x86::fused_double(out, a, b, c) };
+    }
+    double!(|a, b, c| a.mul_add(b, c))
+}
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    //! Loops that the compiler turns into fused instructions.
+
+    use super::{Doubles, Words};
+
+    #[target_feature(enable = "fma,avx2")]
+    pub(super) fn fused(out: &mut Words, a: &Words, b: &Words, c: &Words) {
+        for (lane, out) in out.iter_mut().enumerate() {
+            let [a, b, c] = [a, b, c].map(|x| f32::from_bits(x[lane]));
+            *out = a.mul_add(b, c).to_bits();
+        }
+    }
+
+    #[target_feature(enable = "fma,avx2")]
+    pub(super) fn fused_double(out: &mut Doubles, a: &Doubles, b: &Doubles, c: &Doubles) {
+        for (lane, out) in out.iter_mut().enumerate() {
+            let [a, b, c] = [a, b, c].map(|x| f64::from_bits(x[lane]));
+            *out = a.mul_add(b, c).to_bits();
+        }
+    }
+}
+
+/// Roundings other than to nearest even, which only conversions have here.
+const ROUNDINGS: [&str; 3] = ["rz", "rm", "rp"];
+
+impl Decoder<'_> {
+    pub(super) fn single(&mut self, name: &Name<'_>, o: &[Operand]) -> Done {
+        if name.one_of(&ROUNDINGS).is_some() || name.has("xorsign") {
+            return Err(UNKNOWN);
+        }
+        if name.has("NaN") {
+            return match name.head {
+                "min" => self.www(
+                    single!(name, |a, b| if a.is_nan() || b.is_nan() { f32::NAN } else { min_f32(a, b) }),
+                    o,
+                ),
+                "max" => self.www(
+                    single!(name, |a, b| if a.is_nan() || b.is_nan() { f32::NAN } else { max_f32(a, b) }),
+                    o,
+                ),
+                _ => Err(UNKNOWN),
+            };
+        }
+        match name.head {
+            "add" => self.www(single!(name, |a, b| a + b), o),
+            "sub" => self.www(single!(name, |a, b| a - b), o),
+            "mul" => self.www(single!(name, |a, b| a * b), o),
+            "div" => self.www(single!(name, |a, b| a / b), o),
+            "fma" | "mad" if !name.has("ftz") && !name.has("sat") => self.wwww(fused(), o),
+            "fma" | "mad" => self.wwww(single!(name, |a, b, c| a.mul_add(b, c)), o),
+            "min" => self.www(single!(name, |a, b| min_f32(a, b)), o),
+            "max" => self.www(single!(name, |a, b| max_f32(a, b)), o),
+            "abs" => self.ww(single!(name, |a| a.abs()), o),
+            "neg" => self.ww(single!(name, |a| -a), o),
+            "rcp" => self.ww(single!(name, |a| 1.0 / a), o),
+            "sqrt" => self.ww(single!(name, |a| a.sqrt()), o),
+            "rsqrt" => self.ww(single!(name, |a| (1.0 / f64::from(a).sqrt()) as f32), o),
+            "ex2" => self.ww(single!(name, |a| a.exp2()), o),
+            "lg2" => self.ww(single!(name, |a| a.log2()), o),
+            "sin" => self.ww(single!(name, |a| a.sin()), o),
+            "cos" => self.ww(single!(name, |a| a.cos()), o),
+            "tanh" => self.ww(single!(name, |a| a.tanh()), o),
+            "copysign" => self.www(lanes!(|a: u32, b: u32| -> u32 { f(b).copysign(f(a)).to_bits() }), o),
+            "testp" => self.test(name, o),
+            _ => Err(UNKNOWN),
+        }
+    }
+
+    pub(super) fn double_precision(&mut self, name: &Name<'_>, o: &[Operand]) -> Done {
+        if name.one_of(&ROUNDINGS).is_some() {
+            return Err(UNKNOWN);
+        }
+        match name.head {
+            "add" => self.ddd(double!(|a, b| a + b), o),
+            "sub" => self.ddd(double!(|a, b| a - b), o),
+            "mul" => self.ddd(double!(|a, b| a * b), o),
+            "div" => self.ddd(double!(|a, b| a / b), o),
+            "fma" | "mad" => self.dddd(fused_double(), o),
+            "min" => self.ddd(double!(|a, b| min_f64(a, b)), o),
+            "max" => self.ddd(double!(|a, b| max_f64(a, b)), o),
+            "abs" => self.dd(double!(|a| a.abs()), o),
+            "neg" => self.dd(double!(|a| -a), o),
+            "rcp" => self.dd(double!(|a| 1.0 / a), o),
+            "sqrt" => self.dd(double!(|a| a.sqrt()), o),
+            "rsqrt" => self.dd(double!(|a| 1.0 / a.sqrt()), o),
+            "copysign" => self.ddd(double!(|a, b| b.copysign(a)), o),
+            _ => Err(UNKNOWN),
+        }
+    }
+
+    /// `testp`: what kind of number an f32 is.
+    fn test(&mut self, name: &Name<'_>, o: &[Operand]) -> Done {
+        let [d, a] = o else { return Err(OPERANDS) };
+        let kinds = ["finite", "infinite", "number", "notanumber", "normal", "subnormal"];
+        let test: fn(&Words, &Words) -> u32 = match name.one_of(&kinds).ok_or(UNKNOWN)? {
+            "finite" => crate::exec::lanes_where!(|a, b: u32| f(a & b).is_finite()),
+            "infinite" => crate::exec::lanes_where!(|a, b: u32| f(a & b).is_infinite()),
+            "number" => crate::exec::lanes_where!(|a, b: u32| !f(a & b).is_nan()),
+            "notanumber" => crate::exec::lanes_where!(|a, b: u32| f(a & b).is_nan()),
+            "normal" => crate::exec::lanes_where!(|a, b: u32| f(a & b).is_normal()),
+            _ => crate::exec::lanes_where!(|a, b: u32| f(a & b).is_subnormal()),
+        };
+        let (d, a) = (self.p(d)?, self.w(a)?);
+        self.emit(Op::Wwp { f: test, d, a, b: a });
+        Ok(())
+    }
+}
