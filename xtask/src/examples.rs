@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, Result};
 
-use crate::shell::{LAWS, cargo, command, root, run, target};
+use crate::shell::{FEATURES, cargo, command, root, run, target};
 
 pub(crate) fn examples() -> Result<()> {
     let folder = root().join("examples");
@@ -14,7 +14,7 @@ pub(crate) fn examples() -> Result<()> {
     }
     names.sort();
     // with the features of the tests, which have built most of it
-    run(cargo(&["build", "--quiet", "--workspace", "--features", LAWS, "--examples"]))?;
+    run(cargo(&["build", "--quiet", "--workspace", "--features", FEATURES, "--examples"]))?;
     let built = target().join("debug/examples");
     names.iter().try_for_each(|name| run(command(built.join(name), &[])))
 }

@@ -2,9 +2,10 @@
 
 use anyhow::Result;
 
+use crate::kernels::{self, Kernels};
 use crate::mpi;
 use crate::packages;
-use crate::shell::{LAWS, cargo, command, run, succeeds};
+use crate::shell::{FEATURES, cargo, command, run, succeeds};
 
 pub(crate) fn lint() -> Result<()> {
     let parts = [
@@ -14,15 +15,16 @@ pub(crate) fn lint() -> Result<()> {
             "--quiet",
             "--workspace",
             "--features",
-            LAWS,
+            FEATURES,
             "--all-targets",
             "--",
             "-D",
             "warnings",
         ])),
         mpi::lint(),
+        compiled_kernels(),
         docs(),
-        run(cargo(&["test", "--quiet", "--workspace", "--features", LAWS, "--test", "tidy"])),
+        run(cargo(&["test", "--quiet", "--workspace", "--features", FEATURES, "--test", "tidy"])),
         packages::check(),
         deny(),
     ];
@@ -32,9 +34,18 @@ pub(crate) fn lint() -> Result<()> {
 
 /// Builds the documentation; a broken link is an error.
 pub(crate) fn docs() -> Result<()> {
-    let mut doc = cargo(&["doc", "--quiet", "--workspace", "--features", LAWS, "--no-deps"]);
+    let mut doc = cargo(&["doc", "--quiet", "--workspace", "--features", FEATURES, "--no-deps"]);
     doc.env("RUSTDOCFLAGS", "-D warnings");
     run(doc)
+}
+
+/// Whether the compiled kernels are those of the sources, where the compiler is here.
+fn compiled_kernels() -> Result<()> {
+    if kernels::has_compiler() {
+        return kernels::kernels(Kernels::Check);
+    }
+    println!("NVRTC is not here: the compiled kernels were not compared with their sources");
+    Ok(())
 }
 
 /// Advisories need a database from the network, which only cargo-deny fetches.

@@ -1,13 +1,17 @@
 //! Setup, tests, lints, documents and examples of phalanx from one command: `cargo xtask PART`.
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 #![expect(clippy::print_stdout, reason = "the program reports to its user")]
 
 mod conformance;
 mod examples;
 mod faults;
+mod gpu;
+mod kernels;
 mod licence;
 mod lint;
 mod mpi;
+#[expect(unsafe_code, reason = "the calls of NVRTC")]
+mod nvrtc;
 mod packages;
 mod setup;
 mod shell;
@@ -20,8 +24,11 @@ const USAGE: &str = "usage: cargo xtask PART
 
   setup [--yes]   list what the full tests need and install what is missing
   test            run everything that can run, then tell what was left out and why
+  test --gpu      the tests of the feature `cuda` on this machine's device 0
   lint            format, clippy, documentation, rules of the tree, licences and sources
   mpi             build the program with MPI in it into target/mpi, beside the plain one
+  kernels         compile the CUDA kernels to what is checked in
+  kernels --check compare what is checked in with what the kernels compile to
   docs            build the documentation of every crate
   examples        run every example
   conformance     the communicator over MPICH and Open MPI 5, where they are installed
@@ -35,8 +42,11 @@ fn main() -> Result<()> {
         ["setup"] => setup::setup(setup::Consent::Ask),
         ["setup", "--yes"] => setup::setup(setup::Consent::Given),
         ["test"] => test::test(),
+        ["test", "--gpu"] => gpu::test_on_device(),
         ["lint"] => lint::lint(),
         ["mpi"] => mpi::build(),
+        ["kernels"] => kernels::kernels(kernels::Kernels::Write),
+        ["kernels", "--check"] => kernels::kernels(kernels::Kernels::Check),
         ["docs"] => lint::docs(),
         ["examples"] => examples::examples(),
         ["conformance"] => conformance::conformance(),

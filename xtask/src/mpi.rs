@@ -57,7 +57,8 @@ pub(crate) fn lint() -> Result<()> {
 }
 
 /// All that the other tests build, with the feature: what it does not change is not built again.
-const WORKSPACE: [&str; 3] = ["--workspace", "--features", "phalanx-robust/laws,phalanx-launch/mpi"];
+const WORKSPACE: [&str; 3] =
+    ["--workspace", "--features", "phalanx-robust/laws,phalanx-cuda/cuda,phalanx-launch/mpi"];
 
 /// What has the feature.
 pub(crate) const PACKAGES: [&str; 6] =

@@ -6,6 +6,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result};
 
 use crate::conformance::{OPEN_MPI_5, open_mpi_5};
+use crate::kernels;
 use crate::shell::{cargo, command, root, run, succeeds};
 
 /// Whether things may be installed without a question.
@@ -28,6 +29,8 @@ enum Source {
     Python,
     /// Open MPI 5, in a virtual environment of its own.
     OpenMpi5,
+    /// The compiler of the CUDA kernels, in a virtual environment of its own, with its checksum.
+    Nvrtc,
 }
 
 struct Need {
@@ -94,6 +97,12 @@ const NEEDS: &[Need] = &[
         is_required: true,
     },
     Need {
+        name: kernels::PACKAGE,
+        why: "compiles the CUDA kernels, to compare with what is checked in",
+        source: Source::Nvrtc,
+        is_required: true,
+    },
+    Need {
         name: "cargo-nextest",
         why: "runs tests side by side; without it `cargo test` runs them",
         source: Source::Cargo,
@@ -146,6 +155,7 @@ impl Need {
                 succeeds(command(python(), &["-c", "import numpy, safetensors.numpy, tensorboard"]))
             }
             Source::OpenMpi5 => open_mpi_5().join("bin/mpicc").exists(),
+            Source::Nvrtc => kernels::has_compiler(),
         }
     }
 
@@ -158,6 +168,10 @@ impl Need {
                 environment(&root().join("target/python"), &["--system-site-packages"], PYTHON_PACKAGES)
             }
             Source::OpenMpi5 => environment(&open_mpi_5(), &[], &[OPEN_MPI_5]),
+            Source::Nvrtc => {
+                let pinned = ["--no-deps", "--require-hashes", "--requirement", "xtask/nvrtc.txt"];
+                environment(&kernels::environment(), &[], &pinned)
+            }
         }
     }
 }

@@ -6,8 +6,9 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, bail};
 
-/// The feature that has the laws of robust rules in it, and their tests.
-pub(crate) const LAWS: &str = "phalanx-robust/laws";
+/// What tests, lints and documents are built with: the laws of robust rules, and the device, which needs nothing of the
+/// system to build.
+pub(crate) const FEATURES: &str = "phalanx-robust/laws,phalanx-cuda/cuda";
 
 /// The root of the workspace.
 pub(crate) fn root() -> &'static Path {

@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::faults;
 use crate::mpi;
-use crate::shell::{LAWS, cargo, command, root, run, shown, succeeds};
+use crate::shell::{FEATURES, cargo, command, root, run, shown, succeeds};
 use crate::skipped::{self, Skipped};
 
 /// Cases of a property test; its own default is for a longer wait.
@@ -24,7 +24,7 @@ pub(crate) fn test() -> Result<()> {
     // both compile much and one crate after the other, in directories of their own
     let (docs, interleavings) = thread::scope(|scope| {
         let interleavings = scope.spawn(loom);
-        let docs = run(cargo(&["test", "--quiet", "--doc", "--workspace", "--features", LAWS]));
+        let docs = run(cargo(&["test", "--quiet", "--doc", "--workspace", "--features", FEATURES]));
         (docs, interleavings.join())
     });
     let interleavings = interleavings.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
@@ -43,15 +43,24 @@ pub(crate) fn with_cases(mut command: Command) -> Command {
 
 /// By nextest, whose report (.config/nextest.toml) has what each test printed.
 fn nextest() -> Result<Vec<Skipped>> {
-    let args = ["nextest", "run", "--workspace", "--features", LAWS, "--no-fail-fast", "--profile", "xtask"];
+    let args =
+        ["nextest", "run", "--workspace", "--features", FEATURES, "--no-fail-fast", "--profile", "xtask"];
     run(with_cases(cargo(&args)))?;
     skipped::from_report()
 }
 
 /// By `cargo test`, one test program after the other.
 fn libtest() -> Result<Vec<Skipped>> {
-    let args =
-        ["test", "--workspace", "--features", LAWS, "--all-targets", "--no-fail-fast", "--", "--show-output"];
+    let args = [
+        "test",
+        "--workspace",
+        "--features",
+        FEATURES,
+        "--all-targets",
+        "--no-fail-fast",
+        "--",
+        "--show-output",
+    ];
     let mut command = with_cases(cargo(&args));
     println!("$ {}", shown(&command));
     let output = command.stderr(Stdio::inherit()).output().context("starting cargo")?;

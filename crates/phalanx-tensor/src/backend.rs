@@ -82,6 +82,17 @@ pub trait Backend:
 {
     /// The name for messages: `cpu`, `cuda:0`.
     fn name(&self) -> String;
+
+    /// Whether everything that was read from the device so far is what its operators computed.
+    ///
+    /// A device works on while the host goes on, and operators return nothing: what failed is kept and told here. Does
+    /// not wait: ask after a call that does, such as [`Memory::download`], and before its result is used.
+    ///
+    /// # Errors
+    /// The first failure: [`TensorError::Device`], [`TensorError::DeviceMemory`] or [`TensorError::TooLarge`]. It stays.
+    fn check(&self) -> Result<(), TensorError> {
+        Ok(())
+    }
 }
 
 /// Whether an op overwrites its output or adds to it.

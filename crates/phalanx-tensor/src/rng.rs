@@ -96,6 +96,13 @@ impl Stream {
         Self { key: [a, b], upper: [c, d] }
     }
 
+    /// Key and upper half of the counter: what a device needs to draw the same blocks. Block `index` is Philox4x32-10 of
+    /// the counter `[index low, index high, upper[0], upper[1]]` under the key.
+    #[must_use]
+    pub fn key_and_upper(&self) -> [[u32; 2]; 2] {
+        [self.key, self.upper]
+    }
+
     /// The block at `index`.
     #[inline]
     pub fn at(&self, index: u64) -> Block {

@@ -1,0 +1,91 @@
+// What kernels share: sizes, writing or adding, and sums over the threads of a warp and of a block.
+//
+// Sums run along a fixed tree, so that the same operands give the same bits. Blocks have whole warps. Compiled with
+// --fmad=false: a product and a sum are contracted only where fmaf is written.
+
+#pragma once
+
+typedef unsigned int u32;
+typedef unsigned long long u64;
+
+#define WARP 32u
+#define ALL_LANES 0xffffffffu
+#define INFINITE __int_as_float(0x7f800000)
+
+// This thread's first element and its step, where threads of the whole grid share a range.
+__device__ __forceinline__ u64 grid_first() { return (u64)blockIdx.x * blockDim.x + threadIdx.x; }
+__device__ __forceinline__ u64 grid_step() { return (u64)gridDim.x * blockDim.x; }
+
+__device__ __forceinline__ u32 lane() { return threadIdx.x % WARP; }
+__device__ __forceinline__ u32 warp() { return threadIdx.x / WARP; }
+
+// Sets or adds.
+__device__ __forceinline__ void put(float *out, float value, u32 add) { *out = add ? *out + value : value; }
+
+__device__ __forceinline__ bool is_finite(float x) { return fabsf(x) < INFINITE; }
+
+template <typename T> __device__ __forceinline__ T warp_sum(T x) {
+#pragma unroll
+    for (u32 half = WARP / 2; half > 0; half /= 2) x += __shfl_xor_sync(ALL_LANES, x, half);
+    return x;
+}
+
+// The greatest number; NaN is passed over.
+__device__ __forceinline__ float warp_max(float x) {
+#pragma unroll
+    for (u32 half = WARP / 2; half > 0; half /= 2) x = fmaxf(x, __shfl_xor_sync(ALL_LANES, x, half));
+    return x;
+}
+
+// The sum over a block, to every thread of it.
+template <typename T> __device__ __forceinline__ T block_sum(T x) {
+    __shared__ T held[WARP];
+    x = warp_sum(x);
+    if (blockDim.x == WARP) return x;
+    __syncthreads();
+    if (lane() == 0) held[warp()] = x;
+    __syncthreads();
+    return warp_sum(lane() < blockDim.x / WARP ? held[lane()] : (T)0);
+}
+
+// The greatest number of a block, to every thread of it; NaN is passed over.
+__device__ __forceinline__ float block_max(float x) {
+    __shared__ float held[WARP];
+    x = warp_max(x);
+    if (blockDim.x == WARP) return x;
+    __syncthreads();
+    if (lane() == 0) held[warp()] = x;
+    __syncthreads();
+    return warp_max(lane() < blockDim.x / WARP ? held[lane()] : -INFINITE);
+}
+
+// How to walk a buffer: steps along up to six dims, 0 along those it is broadcast to.
+#define DIMS 6
+struct Steps {
+    u64 offset;
+    u64 step[DIMS];
+};
+
+// The extents walked, the last one first; 1 beyond the rank. Their product is below 2^32.
+struct Extents {
+    u32 of[DIMS];
+};
+
+// Where two walks are at an index.
+struct Pair {
+    u64 a, b;
+};
+
+__device__ __forceinline__ Pair walk(u32 index, const Extents &extents, const Steps &a, const Steps &b) {
+    Pair at = {a.offset, b.offset};
+#pragma unroll
+    for (int dim = 0; dim < DIMS; dim++) {
+        if (index == 0) break;
+        u32 whole = index / extents.of[dim];
+        u32 rest = index - whole * extents.of[dim];
+        at.a += rest * a.step[dim];
+        at.b += rest * b.step[dim];
+        index = whole;
+    }
+    return at;
+}

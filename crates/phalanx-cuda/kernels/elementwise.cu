@@ -1,0 +1,153 @@
+// Element by element: functions of one tensor with their derivatives, and arithmetic of two.
+//
+// Threads of the whole grid share the elements. `add` is 1 to add to the output, 0 to overwrite it. Everything but the
+// transcendental functions is rounded as on the CPU, operation by operation.
+
+#include "common.cuh"
+
+// The order of phalanx_tensor::op::UnaryKind.
+enum Unary { RELU, GELU, GELU_TANH, SILU, SIGMOID, TANH, EXP, LN, SQRT, RSQRT, RECIP, SQUARE };
+
+// The order of phalanx_tensor::op::BinaryKind.
+enum Binary { ADD, SUB, MUL, DIV };
+
+__device__ __forceinline__ float sigmoid(float x) { return 1.0f / (1.0f + expf(-x)); }
+
+// The normal distribution: density and distribution function.
+__device__ __forceinline__ float density(float x) { return 0.3989422804014327f * expf(-0.5f * x * x); }
+__device__ __forceinline__ float distribution(float x) { return 0.5f * (1.0f + erff(x * 0.7071067811865476f)); }
+
+// sqrt(2 / pi), and the cubic's factor in the tanh form of GELU.
+#define GELU_A 0.7978845608028654
+#define GELU_B 0.044715
+
+// GELU in its tanh form is x s(u) with the sigmoid s: s, and the derivatives of u.
+struct GeluParts {
+    float s, slope, bend;
+};
+
+__device__ __forceinline__ GeluParts gelu_parts(float x) {
+    float xx = x * x;
+    float u = x * ((float)(2.0 * GELU_A) + (float)(2.0 * GELU_A * GELU_B) * xx);
+    float slope = (float)(2.0 * GELU_A) + (float)(6.0 * GELU_A * GELU_B) * xx;
+    return {sigmoid(u), slope, (float)(12.0 * GELU_A * GELU_B) * x};
+}
+
+__device__ float value_at(u32 kind, float x) {
+    switch (kind) {
+    case RELU: return x < 0.0f ? 0.0f : x;
+    case GELU: return x * distribution(x);
+    case GELU_TANH: return x * gelu_parts(x).s;
+    case SILU: return x * sigmoid(x);
+    case SIGMOID: return sigmoid(x);
+    case TANH: return tanhf(x);
+    case EXP: return expf(x);
+    case LN: return logf(x);
+    case SQRT: return sqrtf(x);
+    case RSQRT: return 1.0f / sqrtf(x);
+    case RECIP: return 1.0f / x;
+    default: return x * x;
+    }
+}
+
+__device__ float slope_at(u32 kind, float x) {
+    switch (kind) {
+    case RELU: return x > 0.0f ? 1.0f : 0.0f;
+    case GELU: return distribution(x) + x * density(x);
+    case GELU_TANH: {
+        GeluParts p = gelu_parts(x);
+        return p.s + x * (p.s * (1.0f - p.s)) * p.slope;
+    }
+    case SILU: {
+        float s = sigmoid(x);
+        return s * (1.0f + x * (1.0f - s));
+    }
+    case SIGMOID: {
+        float s = sigmoid(x);
+        return s * (1.0f - s);
+    }
+    case TANH: {
+        float t = tanhf(x);
+        return 1.0f - t * t;
+    }
+    case EXP: return expf(x);
+    case LN: return 1.0f / x;
+    case SQRT: return 0.5f / sqrtf(x);
+    case RSQRT: return -0.5f / (x * sqrtf(x));
+    case RECIP: return -1.0f / (x * x);
+    default: return 2.0f * x;
+    }
+}
+
+__device__ float bend_at(u32 kind, float x) {
+    switch (kind) {
+    case RELU: return 0.0f;
+    case GELU: return (2.0f - x * x) * density(x);
+    case GELU_TANH: {
+        GeluParts p = gelu_parts(x);
+        float s1 = p.s * (1.0f - p.s);
+        return s1 * (2.0f * p.slope + x * ((1.0f - 2.0f * p.s) * p.slope * p.slope + p.bend));
+    }
+    case SILU: {
+        float s = sigmoid(x);
+        return s * (1.0f - s) * (2.0f + x * (1.0f - 2.0f * s));
+    }
+    case SIGMOID: {
+        float s = sigmoid(x);
+        return s * (1.0f - s) * (1.0f - 2.0f * s);
+    }
+    case TANH: {
+        float t = tanhf(x);
+        return -2.0f * t * (1.0f - t * t);
+    }
+    case EXP: return expf(x);
+    case LN: return -1.0f / (x * x);
+    case SQRT: return -0.25f / (x * sqrtf(x));
+    case RSQRT: return 0.75f / (x * x * sqrtf(x));
+    case RECIP: return 2.0f / (x * x * x);
+    default: return 2.0f;
+    }
+}
+
+__device__ __forceinline__ float combined(u32 kind, float a, float b) {
+    switch (kind) {
+    case ADD: return a + b;
+    case SUB: return a - b;
+    case MUL: return a * b;
+    default: return a / b;
+    }
+}
+
+extern "C" __global__ void fill(float *out, float value, u64 n) {
+    for (u64 i = grid_first(); i < n; i += grid_step()) out[i] = value;
+}
+
+extern "C" __global__ void unary(u32 kind, const float *x, float *out, u64 n) {
+    for (u64 i = grid_first(); i < n; i += grid_step()) out[i] = value_at(kind, x[i]);
+}
+
+extern "C" __global__ void unary_grad(u32 kind, const float *x, const float *dy, u32 add, float *out, u64 n) {
+    for (u64 i = grid_first(); i < n; i += grid_step()) put(out + i, slope_at(kind, x[i]) * dy[i], add);
+}
+
+extern "C" __global__ void unary_grad2(u32 kind, const float *x, const float *dx, const float *dy, u32 add, float *out,
+                                       u64 n) {
+    for (u64 i = grid_first(); i < n; i += grid_step()) put(out + i, bend_at(kind, x[i]) * dx[i] * dy[i], add);
+}
+
+extern "C" __global__ void affine(float alpha, float beta, const float *x, u32 add, float *y, u64 n) {
+    for (u64 i = grid_first(); i < n; i += grid_step()) put(y + i, alpha * x[i] + beta, add);
+}
+
+extern "C" __global__ void binary(u32 kind, const float *a, const float *b, u32 add, float *out, u64 n) {
+    for (u64 i = grid_first(); i < n; i += grid_step()) put(out + i, combined(kind, a[i], b[i]), add);
+}
+
+// `out` is dense; the operands are walked by their steps.
+extern "C" __global__ void binary_strided(u32 kind, const float *a, const float *b, Extents extents, Steps of_a,
+                                          Steps of_b, u32 add, float *out, u32 n) {
+    for (u64 i = grid_first(); i < n; i += grid_step()) {
+        Pair at = walk((u32)i, extents, of_a, of_b);
+        put(out + i, combined(kind, a[at.a], b[at.b]), add);
+    }
+}

@@ -1,0 +1,118 @@
+// Layer, RMS and batch normalisation.
+//
+// Layer and RMS: a block takes a row of d; `stats` has mean and 1/sqrt(var + eps) of each row, or the latter alone.
+// Batch: x and y are n x c x hw; a block takes a channel, sums are in f64.
+
+#include "common.cuh"
+
+extern "C" __global__ void layer_norm(u64 rows, u64 d, float eps, const float *x, const float *gain, const float *bias,
+                                      float *y, float *stats) {
+    float scale = 1.0f / (float)d;
+    for (u64 row = blockIdx.x; row < rows; row += gridDim.x) {
+        const float *from = x + row * d;
+        float sum = 0.0f, squares = 0.0f;
+        for (u64 i = threadIdx.x; i < d; i += blockDim.x) sum += from[i];
+        float mean = block_sum(sum) * scale;
+        for (u64 i = threadIdx.x; i < d; i += blockDim.x) squares += (from[i] - mean) * (from[i] - mean);
+        float rstd = 1.0f / sqrtf(block_sum(squares) * scale + eps);
+        for (u64 i = threadIdx.x; i < d; i += blockDim.x) y[row * d + i] = (from[i] - mean) * rstd * gain[i] + bias[i];
+        if (threadIdx.x == 0) {
+            stats[2 * row] = mean;
+            stats[2 * row + 1] = rstd;
+        }
+    }
+}
+
+extern "C" __global__ void rms_norm(u64 rows, u64 d, float eps, const float *x, const float *gain, float *y,
+                                    float *stats) {
+    float scale = 1.0f / (float)d;
+    for (u64 row = blockIdx.x; row < rows; row += gridDim.x) {
+        const float *from = x + row * d;
+        float squares = 0.0f;
+        for (u64 i = threadIdx.x; i < d; i += blockDim.x) squares += from[i] * from[i];
+        float rstd = 1.0f / sqrtf(block_sum(squares) * scale + eps);
+        for (u64 i = threadIdx.x; i < d; i += blockDim.x) y[row * d + i] = from[i] * rstd * gain[i];
+        if (threadIdx.x == 0) stats[row] = rstd;
+    }
+}
+
+// Mean and reciprocal deviation of a row; a mean of 0 where `stats` has one number a row.
+__device__ __forceinline__ float2 row_stats(const float *stats, u64 row, u32 per_row) {
+    return per_row == 2 ? make_float2(stats[2 * row], stats[2 * row + 1]) : make_float2(0.0f, stats[row]);
+}
+
+// The gradient of the input of both; the mean of dy gain goes off where there was a mean.
+extern "C" __global__ void norm_grad(u64 rows, u64 d, u32 per_row, const float *x, const float *gain,
+                                     const float *stats, const float *dy, u32 add, float *dx) {
+    float scale = 1.0f / (float)d;
+    for (u64 row = blockIdx.x; row < rows; row += gridDim.x) {
+        float2 s = row_stats(stats, row, per_row);
+        float sum = 0.0f, along = 0.0f;
+        for (u64 i = threadIdx.x; i < d; i += blockDim.x) {
+            u64 at = row * d + i;
+            float g = dy[at] * gain[i];
+            sum += g;
+            along += g * ((x[at] - s.x) * s.y);
+        }
+        sum = per_row == 2 ? block_sum(sum) * scale : 0.0f;
+        along = block_sum(along) * scale;
+        for (u64 i = threadIdx.x; i < d; i += blockDim.x) {
+            u64 at = row * d + i;
+            put(dx + at, (dy[at] * gain[i] - sum - (x[at] - s.x) * s.y * along) * s.y, add);
+        }
+    }
+}
+
+#define COLUMNS_N 32
+#define SLICES_N 8
+
+// gains (+)= sum over the steps of dy (x - mean) rstd, for each sample of `steps` rows: samples x d. With one sample it is
+// the gradient of the gain. A block of 32 x 8 threads takes 32 columns of a sample, slices of rows are added in order.
+extern "C" __global__ void norm_gains(u64 samples, u64 steps, u64 d, u32 per_row, const float *x, const float *stats,
+                                      const float *dy, u32 add, float *gains) {
+    __shared__ float held[SLICES_N][COLUMNS_N];
+    u64 column = (u64)blockIdx.x * COLUMNS_N + threadIdx.x;
+    for (u64 sample = blockIdx.y; sample < samples; sample += gridDim.y) {
+        float sum = 0.0f;
+        if (column < d)
+            for (u64 step = threadIdx.y; step < steps; step += SLICES_N) {
+                u64 row = sample * steps + step;
+                float2 s = row_stats(stats, row, per_row);
+                sum += dy[row * d + column] * ((x[row * d + column] - s.x) * s.y);
+            }
+        held[threadIdx.y][threadIdx.x] = sum;
+        __syncthreads();
+        if (threadIdx.y == 0 && column < d) {
+            for (u32 slice = 1; slice < SLICES_N; slice++) sum += held[slice][threadIdx.x];
+            put(gains + sample * d + column, sum, add);
+        }
+        __syncthreads();
+    }
+}
+
+// sums[c] = (sum x, sum x y) over images and cells.
+extern "C" __global__ void channel_sums(u64 n, u64 c, u64 hw, const float *x, const float *y, double *sums) {
+    for (u64 channel = blockIdx.x; channel < c; channel += gridDim.x) {
+        double sum = 0.0, product = 0.0;
+        for (u64 i = threadIdx.x; i < n * hw; i += blockDim.x) {
+            u64 at = (i / hw * c + channel) * hw + i % hw;
+            sum += (double)x[at];
+            product += (double)x[at] * (double)y[at];
+        }
+        sum = block_sum(sum);
+        product = block_sum(product);
+        if (threadIdx.x == 0) {
+            sums[2 * channel] = sum;
+            sums[2 * channel + 1] = product;
+        }
+    }
+}
+
+// out (+)= k[c][0] x + k[c][1] y + k[c][2].
+extern "C" __global__ void channel_affine(u64 len, u64 c, u64 hw, const float *k, const float *x, const float *y,
+                                          u32 add, float *out) {
+    for (u64 i = grid_first(); i < len; i += grid_step()) {
+        const float *of = k + i / hw % c * 3;
+        put(out + i, of[0] * x[i] + of[1] * y[i] + of[2], add);
+    }
+}

@@ -1,0 +1,97 @@
+//! The backend's type.
+
+use crate::device::{self, Device};
+use crate::memory::CudaBuf;
+use crate::{CudaError, op::u32_of};
+use bytemuck::Pod;
+use phalanx_tensor::{Backend, TensorError};
+use std::sync::Arc;
+
+/// An NVIDIA GPU with elements of type `f32`. Clones are the same device with the same stream and memory.
+///
+/// # Numerics
+/// The same operands give the same bits on every run on the same device. Products are cuBLAS's, whose last bits differ
+/// between devices and versions; it is not asked for TF32. Element-wise arithmetic, updates of optimizers, masks of
+/// dropout, moments and inner products have the bits of the CPU.
+#[derive(Clone, Debug)]
+pub struct Cuda {
+    pub(crate) device: Arc<Device>,
+}
+
+impl Cuda {
+    /// Opens a device, by its number from 0.
+    ///
+    /// # Errors
+    /// [`CudaError`]: no driver or no cuBLAS, no such device, one that is too old, a driver that takes none of the
+    /// compiled kernels, no memory.
+    pub fn open(ordinal: usize) -> Result<Self, CudaError> {
+        Ok(Cuda { device: Arc::new(Device::open(ordinal)?) })
+    }
+
+    /// How many devices there are.
+    ///
+    /// # Errors
+    /// [`CudaError::NoLibrary`] and [`CudaError::NoFunction`] without a driver; [`CudaError::Call`] when it fails.
+    pub fn devices() -> Result<usize, CudaError> {
+        device::count()
+    }
+
+    /// The number of this device.
+    #[must_use]
+    pub fn ordinal(&self) -> usize {
+        self.device.ordinal()
+    }
+
+    /// Bytes that were taken from the driver, in use or kept for later.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.device.held()
+    }
+
+    /// The stream that all work is put on, for whoever orders other work with it.
+    #[must_use]
+    pub fn stream(&self) -> &Arc<cudarc::driver::CudaStream> {
+        self.device.stream()
+    }
+
+    /// Waits until everything put on the stream is done.
+    ///
+    /// # Errors
+    /// The first failure, as [`Backend::check`] has it.
+    pub fn synchronize(&self) -> Result<(), TensorError> {
+        self.device.wait();
+        self.check()
+    }
+
+    /// Work space of an operator; none, and a failure kept, where there is too little memory.
+    pub(crate) fn scratch<T>(&self, len: usize) -> Option<CudaBuf<T>> {
+        CudaBuf::take(&self.device, len).map_err(|error| self.device.fail(error)).ok()
+    }
+
+    /// Work space with numbers of the host in it.
+    pub(crate) fn uploaded<T: Pod>(&self, from: &[T]) -> Option<CudaBuf<T>> {
+        let buf = self.scratch(from.len())?;
+        self.device.write(from, buf.at());
+        Some(buf)
+    }
+
+    /// What a kernel counts in 32 bits; none, and a failure kept, where it is too large for that.
+    pub(crate) fn small(&self, operator: &'static str, got: usize) -> Option<u32> {
+        let small = u32_of(got);
+        if small.is_none() {
+            let most = u32::MAX as usize;
+            self.device.fail(CudaError::TooLarge { ordinal: self.ordinal(), operator, got, most });
+        }
+        small
+    }
+}
+
+impl Backend for Cuda {
+    fn name(&self) -> String {
+        format!("cuda:{}", self.ordinal())
+    }
+
+    fn check(&self) -> Result<(), TensorError> {
+        self.device.fault().map_or(Ok(()), |fault| Err(fault.clone().into()))
+    }
+}

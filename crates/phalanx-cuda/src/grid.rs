@@ -1,0 +1,49 @@
+//! How many blocks and threads a kernel is launched with.
+
+/// Threads of a block where they share a range.
+const THREADS: u32 = 256;
+/// Blocks beyond which threads go round instead.
+const MOST_BLOCKS: usize = 1 << 16;
+
+/// The extents of a launch; nothing is launched without blocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Grid {
+    pub(crate) blocks: (u32, u32, u32),
+    pub(crate) threads: (u32, u32, u32),
+    /// Dynamic shared memory of a block, in bytes.
+    pub(crate) shared: u32,
+}
+
+impl Grid {
+    /// Threads that share `n` elements.
+    pub(crate) fn over(n: usize) -> Self {
+        Grid { blocks: (blocks(n.div_ceil(THREADS as usize)), 1, 1), threads: (THREADS, 1, 1), shared: 0 }
+    }
+
+    /// Blocks that share `rows` rows of `d` elements, wide enough for them.
+    pub(crate) fn rows(rows: usize, d: usize) -> Self {
+        let threads = match d {
+            0..=64 => 32,
+            65..=256 => 64,
+            257..=1024 => 128,
+            _ => THREADS,
+        };
+        Grid { blocks: (blocks(rows), 1, 1), threads: (threads, 1, 1), shared: 0 }
+    }
+
+    /// Groups of `group` threads, a part of a block of 128, that share `n` pieces of work.
+    pub(crate) fn groups(n: usize, group: usize) -> Self {
+        Grid { blocks: (blocks(n.div_ceil(128 / group)), 1, 1), threads: (128, 1, 1), shared: 0 }
+    }
+
+    /// Tiles of 32 columns in blocks of 32 x 8 threads, for each of `outer` matrices.
+    pub(crate) fn columns(columns: usize, outer: usize) -> Self {
+        let outer = u32::try_from(outer).unwrap_or(u32::MAX).min(65_535);
+        Grid { blocks: (blocks(columns.div_ceil(32)), outer, 1), threads: (32, 8, 1), shared: 0 }
+    }
+}
+
+/// At most [`MOST_BLOCKS`].
+fn blocks(n: usize) -> u32 {
+    u32::try_from(n.min(MOST_BLOCKS)).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,57 @@
+//! The compiled kernels in this program, and which of them a device takes.
+
+/// A compute capability.
+pub(crate) type Capability = (u32, u32);
+
+/// Machine code: runs on its capability and later ones of the same major number.
+pub(crate) static CUBINS: [(&[u8], Capability); 3] = [
+    (include_bytes!("../kernels/compiled/sm_80.cubin"), (8, 0)),
+    (include_bytes!("../kernels/compiled/sm_90.cubin"), (9, 0)),
+    (include_bytes!("../kernels/compiled/sm_100.cubin"), (10, 0)),
+];
+
+/// Text with a zero at the end, as the driver wants it, which it compiles for its capability and all later ones.
+pub(crate) static PTX: [(&[u8], Capability); 3] = [
+    (concat!(include_str!("../kernels/compiled/compute_80.ptx"), "\0").as_bytes(), (8, 0)),
+    (concat!(include_str!("../kernels/compiled/compute_90.ptx"), "\0").as_bytes(), (9, 0)),
+    (concat!(include_str!("../kernels/compiled/compute_100.ptx"), "\0").as_bytes(), (10, 0)),
+];
+
+/// The CUDA whose drivers compile the PTX, which says `.version 8.8`.
+pub(crate) const PTX_NEEDS: (u32, u32) = (12, 9);
+
+/// What a device of this capability can take, the best first: machine code, then PTX from the newest to the oldest.
+pub(crate) fn candidates(capability: Capability) -> impl Iterator<Item = &'static [u8]> {
+    let cubins = CUBINS.iter().filter(move |(_, of)| of.0 == capability.0 && of.1 <= capability.1);
+    let ptx = PTX.iter().rev().filter(move |(_, of)| *of <= capability);
+    cubins.chain(ptx).map(|(image, _)| *image)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chosen(capability: Capability) -> Vec<Capability> {
+        let all: Vec<_> = CUBINS.iter().chain(&PTX).collect();
+        let of =
+            |image: &[u8]| all.iter().find(|(held, _)| held.as_ptr() == image.as_ptr()).map(|(_, of)| *of);
+        candidates(capability).map(|image| of(image).expect("one of ours")).collect()
+    }
+
+    #[test]
+    fn machine_code_comes_first_and_nothing_newer_than_the_device() {
+        assert_eq!(chosen((8, 9)), [(8, 0), (8, 0)]);
+        assert_eq!(chosen((9, 0)), [(9, 0), (9, 0), (8, 0)]);
+        assert_eq!(chosen((12, 0)), [(10, 0), (9, 0), (8, 0)]);
+        assert_eq!(chosen((7, 5)), []);
+    }
+
+    #[test]
+    fn the_ptx_is_of_the_version_that_messages_name() {
+        for (ptx, of) in PTX {
+            let text = std::str::from_utf8(ptx).expect("PTX is text");
+            assert!(text.contains("\n.version 8.8\n"), "{of:?}");
+            assert!(text.contains(&format!("\n.target sm_{}{}\n", of.0, of.1)), "{of:?}");
+        }
+    }
+}

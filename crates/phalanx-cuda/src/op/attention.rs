@@ -1,0 +1,117 @@
+//! Softmax, and causal attention.
+
+use super::adds;
+use crate::grid::Grid;
+use crate::kernels::Attention;
+use crate::{Cuda, CudaError, CudaView, CudaViewMut};
+use phalanx_tensor::op::{AttentionOps, AttentionSpec};
+use phalanx_tensor::{Float as _, Write};
+
+/// The widest head whose tiles fit into shared memory: `MOST` in `attention.cu`.
+const MOST_DIM: usize = 128;
+/// Positions of a block, a warp each.
+const WARPS: u32 = 8;
+/// Blocks in the second and third extent of a grid.
+const MOST_BLOCKS: usize = 65_535;
+
+impl AttentionOps for Cuda {
+    fn softmax(&self, d: usize, x: CudaView<'_, f32>, y: CudaViewMut<'_, f32>) {
+        assert_eq!(x.len(), y.len(), "softmax");
+        let rows = x.len() / d.max(1);
+        self.device.softmax(Grid::rows(rows, d), rows as u64, d as u64, x.address(), y.address());
+    }
+
+    fn softmax_grad(
+        &self,
+        d: usize,
+        y: CudaView<'_, f32>,
+        dy: CudaView<'_, f32>,
+        write: Write,
+        dx: CudaViewMut<'_, f32>,
+    ) {
+        assert!(y.len() == dy.len() && dx.len() == y.len(), "softmax_grad");
+        let rows = y.len() / d.max(1);
+        let [y, dy, dx] = [y.address(), dy.address(), dx.address()];
+        self.device.softmax_grad(Grid::rows(rows, d), rows as u64, d as u64, y, dy, adds(write), dx);
+    }
+
+    fn log_softmax(&self, d: usize, x: CudaView<'_, f32>, y: CudaViewMut<'_, f32>) {
+        assert_eq!(x.len(), y.len(), "log_softmax");
+        let rows = x.len() / d.max(1);
+        self.device.log_softmax(Grid::rows(rows, d), rows as u64, d as u64, x.address(), y.address());
+    }
+
+    fn log_softmax_grad(
+        &self,
+        d: usize,
+        y: CudaView<'_, f32>,
+        dy: CudaView<'_, f32>,
+        write: Write,
+        dx: CudaViewMut<'_, f32>,
+    ) {
+        assert!(y.len() == dy.len() && dx.len() == y.len(), "log_softmax_grad");
+        let rows = y.len() / d.max(1);
+        let [y, dy, dx] = [y.address(), dy.address(), dx.address()];
+        self.device.log_softmax_grad(Grid::rows(rows, d), rows as u64, d as u64, y, dy, adds(write), dx);
+    }
+
+    /// Heads are at most 128 wide, and neither heads nor sequences more than 65535: the device keeps
+    /// [`CudaError::TooLarge`] otherwise.
+    fn attention(
+        &self,
+        spec: &AttentionSpec,
+        qkv: CudaView<'_, f32>,
+        y: CudaViewMut<'_, f32>,
+        lse: CudaViewMut<'_, f32>,
+    ) {
+        let cells = spec.batch * spec.time * spec.width();
+        assert!(qkv.len() == 3 * cells && y.len() == cells, "attention");
+        assert_eq!(lse.len(), spec.batch * spec.heads * spec.time, "attention");
+        let Some((grid, extents)) = self.attention_extents(spec) else { return };
+        self.device.attention(grid, extents, qkv.address(), y.address(), lse.address());
+    }
+
+    fn attention_grad(
+        &self,
+        spec: &AttentionSpec,
+        qkv: CudaView<'_, f32>,
+        y: CudaView<'_, f32>,
+        lse: CudaView<'_, f32>,
+        dy: CudaView<'_, f32>,
+        write: Write,
+        dqkv: CudaViewMut<'_, f32>,
+    ) {
+        let (cells, rows) = (spec.batch * spec.time * spec.width(), spec.batch * spec.heads * spec.time);
+        assert!(qkv.len() == 3 * cells && dqkv.len() == qkv.len(), "attention_grad");
+        assert!(y.len() == cells && dy.len() == cells && lse.len() == rows, "attention_grad");
+        let Some((grid, extents)) = self.attention_extents(spec) else { return };
+        let Some(along) = self.scratch::<f32>(rows) else { return };
+        let [qkv, lse, dy, dqkv] = [qkv.address(), lse.address(), dy.address(), dqkv.address()];
+        let (along, add) = (along.at(), adds(write));
+        self.device.attention_along(Grid::groups(rows, 32), extents, y.address(), dy, along);
+        self.device.attention_dq(grid, extents, qkv, lse, along, dy, add, dqkv);
+        self.device.attention_dkv(grid, extents, qkv, lse, along, dy, add, dqkv);
+    }
+}
+
+impl Cuda {
+    fn attention_extents(&self, spec: &AttentionSpec) -> Option<(Grid, Attention)> {
+        let limits = [
+            ("attention with a head's width", spec.head_dim, MOST_DIM),
+            ("attention with heads", spec.heads, MOST_BLOCKS),
+            ("attention with sequences", spec.batch, MOST_BLOCKS),
+        ];
+        for (operator, got, most) in limits {
+            if got > most {
+                self.device.fail(CudaError::TooLarge { ordinal: self.ordinal(), operator, got, most });
+                return None;
+            }
+        }
+        let extents = [spec.batch, spec.time, spec.heads, spec.head_dim].map(|n| self.small("attention", n));
+        let [Some(batch), Some(time), Some(heads), Some(dim)] = extents else { return None };
+        let scale = f32::from_f64(1.0 / (spec.head_dim as f64).sqrt());
+        let grid =
+            Grid { blocks: (time.div_ceil(WARPS), heads, batch), threads: (32 * WARPS, 1, 1), shared: 0 };
+        Some((grid, Attention { batch, time, heads, dim, scale }))
+    }
+}

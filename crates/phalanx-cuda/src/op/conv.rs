@@ -1,0 +1,272 @@
+//! Convolutions: patches of a batch as columns of one matrix, and a product by cuBLAS.
+//!
+//! With images in the columns, the whole batch is one product, and the gradient of the weights too, summed in an order
+//! that does not change. Work space is bounded: the images go through in parts where they need more.
+
+use super::{adds, u32_of};
+use crate::grid::Grid;
+use crate::kernels::{Conv, Ptr};
+use crate::{Cuda, CudaView, CudaViewMut};
+use phalanx_tensor::Write;
+use phalanx_tensor::op::{Activation, ConvOps, ConvSpec, ElementwiseOps as _, Mat, MatmulSpec};
+use std::ops::Range;
+
+/// Bytes of work space that images at once may need; one image may need more.
+const SPACE: usize = 256 << 20;
+
+impl ConvOps for Cuda {
+    fn conv2d(
+        &self,
+        spec: &ConvSpec,
+        x: CudaView<'_, f32>,
+        w: CudaView<'_, f32>,
+        bias: Option<CudaView<'_, f32>>,
+        act: Activation,
+        y: CudaViewMut<'_, f32>,
+        argmax: Option<CudaViewMut<'_, u32>>,
+    ) {
+        assert!(x.len() == spec.input_len() && w.len() == spec.weight_len(), "conv2d operands");
+        let outs: usize = act.out_hw(spec.out_hw()).iter().product();
+        assert_eq!(y.len(), spec.n * spec.o * outs, "conv2d output");
+        if y.len() == 0 || (act == Activation::ReluPool2 && argmax.is_none()) {
+            return;
+        }
+        let (bias, argmax) = (bias.map_or(0, |b| b.address()), argmax.map_or(0, |a| a.address()));
+        for part in Part::all(self, spec) {
+            let Some(columns) = self.scratch::<f32>(part.taps * part.width) else { return };
+            let Some(sums) = self.scratch::<f32>(part.og * part.width) else { return };
+            self.device.im2col(
+                Grid::over(part.taps * part.width),
+                part.extents,
+                part.input(x.address()),
+                columns.at(),
+            );
+            let product = MatmulSpec {
+                batch: 1,
+                m: part.og,
+                n: part.width,
+                k: part.taps,
+                a: Mat::dense(part.og, part.taps),
+                b: Mat::dense(part.taps, part.width),
+                c: Mat::dense(part.og, part.width),
+            };
+            self.product(&product, part.weight(w.address()), columns.at(), Write::Set, sums.at());
+            let to = |at: Ptr| if at == 0 { 0 } else { at + 4 * (part.images.start * spec.o * outs) as u64 };
+            let grid = Grid::over(part.images.len() * part.og * outs);
+            self.device.conv_finish(
+                grid,
+                part.extents,
+                code(act),
+                sums.at(),
+                bias,
+                to(y.address()),
+                to(argmax),
+            );
+        }
+    }
+
+    fn conv2d_grad(
+        &self,
+        spec: &ConvSpec,
+        act: Activation,
+        x: CudaView<'_, f32>,
+        w: CudaView<'_, f32>,
+        y: CudaView<'_, f32>,
+        argmax: Option<CudaView<'_, u32>>,
+        dy: CudaView<'_, f32>,
+        dw: Option<(Write, CudaViewMut<'_, f32>)>,
+        db: Option<(Write, CudaViewMut<'_, f32>)>,
+        dx: Option<(Write, CudaViewMut<'_, f32>)>,
+    ) {
+        assert!(x.len() == spec.input_len() && w.len() == spec.weight_len(), "conv2d_grad operands");
+        if spec.n == 0 {
+            for (write, out) in [dw, db].into_iter().flatten() {
+                if write == Write::Set {
+                    self.fill(0.0, out);
+                }
+            }
+            return;
+        }
+        let cause = Cause::new(spec, act, y, argmax, dy);
+        for part in Part::all(self, spec) {
+            let Some(dsums) = self.spread(&part, &cause) else { return };
+            // the first images set what all others add to
+            let of_part = |write: Write| if part.images.start == 0 { write } else { Write::Add };
+            if let Some((write, db)) = &db {
+                let (grid, to) = (Grid::rows(part.og, part.width), part.bias(db.address()));
+                let (rows, len, add) = (part.og as u64, part.width as u64, adds(of_part(*write)));
+                self.device.sum_rows(grid, dsums.at(), rows, len, add, to);
+            }
+            if dw.is_none() && dx.is_none() {
+                continue;
+            }
+            let Some(columns) = self.scratch::<f32>(part.taps * part.width) else { return };
+            let grid = Grid::over(part.taps * part.width);
+            if let Some((write, dw)) = &dw {
+                self.device.im2col(grid, part.extents, part.input(x.address()), columns.at());
+                let product = MatmulSpec {
+                    batch: 1,
+                    m: part.og,
+                    n: part.taps,
+                    k: part.width,
+                    a: Mat::dense(part.og, part.width),
+                    b: Mat::dense(part.taps, part.width).t(),
+                    c: Mat::dense(part.og, part.taps),
+                };
+                let to = part.weight(dw.address());
+                self.product(&product, dsums.at(), columns.at(), of_part(*write), to);
+            }
+            if let Some((write, dx)) = &dx {
+                let product = MatmulSpec {
+                    batch: 1,
+                    m: part.taps,
+                    n: part.width,
+                    k: part.og,
+                    a: Mat::dense(part.og, part.taps).t(),
+                    b: Mat::dense(part.og, part.width),
+                    c: Mat::dense(part.taps, part.width),
+                };
+                self.product(&product, part.weight(w.address()), dsums.at(), Write::Set, columns.at());
+                let grid = Grid::over(part.images.len() * part.cells_in);
+                let to = part.input(dx.address());
+                self.device.col2im(grid, part.extents, columns.at(), adds(*write), to);
+            }
+        }
+    }
+}
+
+/// The order of the activations in `conv.cu`.
+fn code(act: Activation) -> u32 {
+    match act {
+        Activation::None => 0,
+        Activation::Relu => 1,
+        Activation::ReluPool2 => 2,
+    }
+}
+
+/// Some images and one group of a convolution.
+pub(super) struct Part {
+    spec: ConvSpec,
+    pub(super) extents: Conv,
+    pub(super) group: usize,
+    pub(super) images: Range<usize>,
+    pub(super) og: usize,
+    pub(super) taps: usize,
+    /// Output cells of an image before pooling, and of all images of this part.
+    pub(super) cells: usize,
+    pub(super) width: usize,
+    /// Input cells of an image's channels of this group.
+    cells_in: usize,
+}
+
+impl Part {
+    /// Cuts the images so that their work space is bounded; none, and a failure kept, where 32 bits do not count them.
+    pub(super) fn all(cuda: &Cuda, spec: &ConvSpec) -> Vec<Part> {
+        let [oh, ow] = spec.out_hw();
+        let (cg, og) = (spec.c / spec.groups, spec.o / spec.groups);
+        let (cells, taps) = (oh * ow, cg * spec.kernel[0] * spec.kernel[1]);
+        let an_image = (4 * cells * (taps + og)).max(1);
+        let at_once = (SPACE / an_image).clamp(1, spec.n.max(1));
+        let pair = |[a, b]: [usize; 2]| Some([u32_of(a)?, u32_of(b)?]);
+        let of = |group: usize, images: Range<usize>| {
+            let extents = Conv {
+                c: u32_of(spec.c)?,
+                o: u32_of(spec.o)?,
+                c_group: u32_of(cg)?,
+                o_group: u32_of(og)?,
+                c_first: u32_of(group * cg)?,
+                o_first: u32_of(group * og)?,
+                hw: pair(spec.hw)?,
+                out_hw: pair([oh, ow])?,
+                kernel: pair(spec.kernel)?,
+                stride: pair(spec.stride)?,
+                padding: pair(spec.padding)?,
+                images: u32_of(images.len())?,
+            };
+            let (width, cells_in) = (images.len() * cells, cg * spec.hw[0] * spec.hw[1]);
+            Some(Part { spec: *spec, extents, group, images, og, taps, cells, width, cells_in })
+        };
+        let cuts = (0..spec.n).step_by(at_once).map(|n| n..spec.n.min(n + at_once));
+        let parts: Option<Vec<Part>> = cuts
+            .flat_map(|images| (0..spec.groups).map(move |g| (g, images.clone())))
+            .map(|(g, i)| of(g, i))
+            .collect();
+        if parts.is_none() {
+            cuda.small("a convolution", usize::MAX);
+        }
+        parts.unwrap_or_default()
+    }
+
+    /// Its images of an input.
+    pub(super) fn input(&self, x: Ptr) -> Ptr {
+        x + 4 * (self.images.start * self.spec.c * self.spec.hw[0] * self.spec.hw[1]) as u64
+    }
+
+    /// Its group of a weight.
+    pub(super) fn weight(&self, w: Ptr) -> Ptr {
+        w + 4 * (self.group * self.og * self.taps) as u64
+    }
+
+    /// Its group of a bias.
+    pub(super) fn bias(&self, b: Ptr) -> Ptr {
+        b + 4 * (self.group * self.og) as u64
+    }
+}
+
+/// Where the gradient of the sums comes from.
+pub(super) struct Cause<'a> {
+    act: Activation,
+    y: CudaView<'a, f32>,
+    argmax: Option<CudaView<'a, u32>>,
+    dy: CudaView<'a, f32>,
+    /// Outputs of an image, all channels.
+    outs: usize,
+}
+
+impl<'a> Cause<'a> {
+    pub(super) fn new(
+        spec: &ConvSpec,
+        act: Activation,
+        y: CudaView<'a, f32>,
+        argmax: Option<CudaView<'a, u32>>,
+        dy: CudaView<'a, f32>,
+    ) -> Self {
+        let outs = spec.o * act.out_hw(spec.out_hw()).iter().product::<usize>();
+        assert_eq!(dy.len(), spec.n * outs, "the gradient of a convolution");
+        Cause { act, y, argmax, dy, outs }
+    }
+}
+
+impl Cuda {
+    /// The gradient of the sums of a part, `og x width`; none where there is too little memory.
+    pub(super) fn spread(&self, part: &Part, cause: &Cause<'_>) -> Option<crate::CudaBuf<f32>> {
+        let dsums = self.scratch::<f32>(part.og * part.width)?;
+        let first = 4 * (part.images.start * cause.outs) as u64;
+        let (y, dy) = (cause.y.address() + first, cause.dy.address() + first);
+        let argmax = cause.argmax.map_or(0, |a| a.address() + first);
+        let grid = Grid::over(part.og * part.width);
+        self.device.conv_spread(grid, part.extents, code(cause.act), dy, y, argmax, dsums.at());
+        Some(dsums)
+    }
+
+    /// The gradient of the weight of each image of a part, `images x og x taps`, from that of the sums.
+    pub(super) fn image_weight_grads(&self, part: &Part, x: Ptr, dsums: Ptr) -> Option<crate::CudaBuf<f32>> {
+        let columns = self.scratch::<f32>(part.taps * part.width)?;
+        let grads = self.scratch::<f32>(part.images.len() * part.og * part.taps)?;
+        let grid = Grid::over(part.taps * part.width);
+        self.device.im2col(grid, part.extents, part.input(x), columns.at());
+        // the images lie side by side in both operands
+        let beside = |rows| Mat { batch: part.cells, ..Mat::dense(rows, part.width) };
+        let product = MatmulSpec {
+            batch: part.images.len(),
+            m: part.og,
+            n: part.taps,
+            k: part.cells,
+            a: beside(part.og),
+            b: beside(part.taps).t(),
+            c: Mat::dense(part.og, part.taps),
+        };
+        self.product(&product, dsums, columns.at(), Write::Set, grads.at());
+        Some(grads)
+    }
+}

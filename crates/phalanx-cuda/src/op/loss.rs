@@ -1,0 +1,56 @@
+//! Cross entropy.
+
+use super::adds;
+use crate::grid::Grid;
+use crate::{Cuda, CudaView, CudaViewMut};
+use phalanx_tensor::Write;
+use phalanx_tensor::op::LossOps;
+
+impl LossOps for Cuda {
+    /// 0 hits where the device failed.
+    fn cross_entropy(
+        &self,
+        d: usize,
+        logits: CudaView<'_, f32>,
+        labels: CudaView<'_, u32>,
+        loss: CudaViewMut<'_, f32>,
+        lse: CudaViewMut<'_, f32>,
+    ) -> usize {
+        let rows = labels.len();
+        assert!(logits.len() == rows * d && loss.len() == rows && lse.len() == rows, "cross_entropy");
+        let Some(count) = self.uploaded(&[0_u32]) else { return 0 };
+        let [x, labels] = [logits.address(), labels.address()];
+        let [loss, lse] = [loss.address(), lse.address()];
+        self.device.cross_entropy(
+            Grid::rows(rows, d),
+            rows as u64,
+            d as u64,
+            x,
+            labels,
+            loss,
+            lse,
+            count.at(),
+        );
+        let mut hits = [0_u32];
+        if self.device.read(count.at(), &mut hits) { hits[0] as usize } else { 0 }
+    }
+
+    fn cross_entropy_grad(
+        &self,
+        d: usize,
+        logits: CudaView<'_, f32>,
+        labels: CudaView<'_, u32>,
+        lse: CudaView<'_, f32>,
+        dloss: CudaView<'_, f32>,
+        write: Write,
+        dx: CudaViewMut<'_, f32>,
+    ) {
+        let rows = labels.len();
+        assert!(logits.len() == rows * d && dx.len() == logits.len(), "cross_entropy_grad");
+        assert!(lse.len() == rows && dloss.len() == rows, "cross_entropy_grad");
+        let (grid, rows, d) = (Grid::rows(rows, d), rows as u64, d as u64);
+        let [x, lse, dloss] = [logits.address(), lse.address(), dloss.address()];
+        let (labels, add) = (labels.address(), adds(write));
+        self.device.cross_entropy_grad(grid, rows, d, x, labels, lse, dloss, add, dx.address());
+    }
+}

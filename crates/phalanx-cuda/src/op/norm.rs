@@ -1,0 +1,151 @@
+//! Normalisations.
+
+use super::adds;
+use crate::grid::Grid;
+use crate::kernels::Ptr;
+use crate::{Cuda, CudaView, CudaViewMut};
+use phalanx_tensor::op::{NormOps, ReduceOps as _};
+use phalanx_tensor::{Float as _, Write};
+
+impl NormOps for Cuda {
+    fn layer_norm(
+        &self,
+        d: usize,
+        eps: f64,
+        x: CudaView<'_, f32>,
+        gain: CudaView<'_, f32>,
+        bias: CudaView<'_, f32>,
+        y: CudaViewMut<'_, f32>,
+        stats: CudaViewMut<'_, f32>,
+    ) {
+        assert!(x.len() == y.len() && gain.len() == d && bias.len() == d, "layer_norm");
+        assert_eq!(stats.len() * d, 2 * x.len(), "layer_norm");
+        let rows = x.len() / d.max(1);
+        let (grid, eps) = (Grid::rows(rows, d), f32::from_f64(eps));
+        let [x, gain, bias, y, stats] =
+            [x.address(), gain.address(), bias.address(), y.address(), stats.address()];
+        self.device.layer_norm(grid, rows as u64, d as u64, eps, x, gain, bias, y, stats);
+    }
+
+    fn layer_norm_grad(
+        &self,
+        d: usize,
+        x: CudaView<'_, f32>,
+        gain: CudaView<'_, f32>,
+        stats: CudaView<'_, f32>,
+        dy: CudaView<'_, f32>,
+        dgain: (Write, CudaViewMut<'_, f32>),
+        dbias: (Write, CudaViewMut<'_, f32>),
+        dx: (Write, CudaViewMut<'_, f32>),
+    ) {
+        let rows = x.len() / d.max(1);
+        self.norm_grad(d, 2, x, gain, stats, dy, dgain, dx);
+        self.sum_axis(dy, 1, rows, d, dbias.0, dbias.1);
+    }
+
+    fn rms_norm(
+        &self,
+        d: usize,
+        eps: f64,
+        x: CudaView<'_, f32>,
+        gain: CudaView<'_, f32>,
+        y: CudaViewMut<'_, f32>,
+        stats: CudaViewMut<'_, f32>,
+    ) {
+        assert!(x.len() == y.len() && gain.len() == d && stats.len() * d == x.len(), "rms_norm");
+        let rows = x.len() / d.max(1);
+        let (grid, eps) = (Grid::rows(rows, d), f32::from_f64(eps));
+        let [x, gain, y, stats] = [x.address(), gain.address(), y.address(), stats.address()];
+        self.device.rms_norm(grid, rows as u64, d as u64, eps, x, gain, y, stats);
+    }
+
+    fn rms_norm_grad(
+        &self,
+        d: usize,
+        x: CudaView<'_, f32>,
+        gain: CudaView<'_, f32>,
+        stats: CudaView<'_, f32>,
+        dy: CudaView<'_, f32>,
+        dgain: (Write, CudaViewMut<'_, f32>),
+        dx: (Write, CudaViewMut<'_, f32>),
+    ) {
+        self.norm_grad(d, 1, x, gain, stats, dy, dgain, dx);
+    }
+
+    /// NaN where the device failed.
+    fn channel_sums(
+        &self,
+        n: usize,
+        c: usize,
+        hw: usize,
+        x: CudaView<'_, f32>,
+        y: CudaView<'_, f32>,
+        sums: &mut [f64],
+    ) {
+        assert!(x.len() == n * c * hw && y.len() == x.len() && sums.len() == 2 * c, "channel_sums");
+        let Some(out) = self.scratch::<f64>(sums.len()) else { return sums.fill(f64::NAN) };
+        let (grid, [x, y]) = (Grid::rows(c, n * hw), [x.address(), y.address()]);
+        self.device.channel_sums(grid, n as u64, c as u64, hw as u64, x, y, out.at());
+        if !self.device.read(out.at(), sums) {
+            sums.fill(f64::NAN);
+        }
+    }
+
+    fn channel_affine(
+        &self,
+        n: usize,
+        c: usize,
+        hw: usize,
+        coefficients: &[f64],
+        x: CudaView<'_, f32>,
+        y: CudaView<'_, f32>,
+        write: Write,
+        out: CudaViewMut<'_, f32>,
+    ) {
+        assert!(x.len() == n * c * hw && y.len() == x.len() && coefficients.len() == 3 * c, "channel_affine");
+        let narrow: Vec<f32> = coefficients.iter().map(|k| f32::from_f64(*k)).collect();
+        let Some(k) = self.uploaded(&narrow) else { return };
+        let (len, [x, y, out]) = (x.len(), [x.address(), y.address(), out.address()]);
+        let grid = Grid::over(len);
+        self.device.channel_affine(grid, len as u64, c as u64, hw as u64, k.at(), x, y, adds(write), out);
+    }
+}
+
+impl Cuda {
+    /// Gradients of gain and input, with `per_row` numbers of `stats` a row.
+    #[expect(clippy::too_many_arguments, reason = "the operands of the formula")]
+    fn norm_grad(
+        &self,
+        d: usize,
+        per_row: u32,
+        x: CudaView<'_, f32>,
+        gain: CudaView<'_, f32>,
+        stats: CudaView<'_, f32>,
+        dy: CudaView<'_, f32>,
+        dgain: (Write, CudaViewMut<'_, f32>),
+        dx: (Write, CudaViewMut<'_, f32>),
+    ) {
+        assert!(x.len() == dy.len() && dx.1.len() == x.len() && dgain.1.len() == d, "the gradient of a norm");
+        assert_eq!(stats.len() * d, per_row as usize * x.len(), "the gradient of a norm");
+        let rows = x.len() / d.max(1);
+        let [x, stats, dy] = [x.address(), stats.address(), dy.address()];
+        self.add_norm_gains([1, rows, d], per_row, x, stats, dy, (dgain.0, dgain.1.address()));
+        let (grid, add, gain, dx) = (Grid::rows(rows, d), adds(dx.0), gain.address(), dx.1.address());
+        self.device.norm_grad(grid, rows as u64, d as u64, per_row, x, gain, stats, dy, add, dx);
+    }
+
+    /// The gradient of the gain of each sample: samples, steps and columns.
+    pub(super) fn add_norm_gains(
+        &self,
+        [samples, steps, d]: [usize; 3],
+        per_row: u32,
+        x: Ptr,
+        stats: Ptr,
+        dy: Ptr,
+        (write, gains): (Write, Ptr),
+    ) {
+        let grid = Grid::columns(d, samples);
+        let (samples, steps, d) = (samples as u64, steps as u64, d as u64);
+        self.device.norm_gains(grid, samples, steps, d, per_row, x, stats, dy, adds(write), gains);
+    }
+}

@@ -1,0 +1,100 @@
+//! Sums and maxima along an axis, and the scalars of a flat buffer.
+
+use super::adds;
+use crate::grid::Grid;
+use crate::kernels::Ptr;
+use crate::{Cuda, CudaView, CudaViewMut};
+use phalanx_tensor::Write;
+use phalanx_tensor::op::{Moments, ReduceOps};
+
+/// Elements whose sums a group of sixteen threads makes: `RUN` in `moments.cu`.
+const RUN: usize = 4096;
+const LANES: usize = 16;
+
+impl ReduceOps for Cuda {
+    fn sum_axis(
+        &self,
+        x: CudaView<'_, f32>,
+        outer: usize,
+        len: usize,
+        inner: usize,
+        write: Write,
+        out: CudaViewMut<'_, f32>,
+    ) {
+        assert!(x.len() == outer * len * inner && out.len() == outer * inner, "sum_axis");
+        let (x, out, add) = (x.address(), out.address(), adds(write));
+        if inner == 1 {
+            self.device.sum_rows(Grid::rows(outer, len), x, outer as u64, len as u64, add, out);
+        } else {
+            let grid = Grid::columns(inner, outer);
+            self.device.sum_columns(grid, x, outer as u64, len as u64, inner as u64, add, out);
+        }
+    }
+
+    fn max_axis(
+        &self,
+        x: CudaView<'_, f32>,
+        outer: usize,
+        len: usize,
+        inner: usize,
+        out: CudaViewMut<'_, f32>,
+    ) {
+        assert!(x.len() == outer * len * inner && out.len() == outer * inner && len > 0, "max_axis");
+        let grid = Grid::over(out.len());
+        self.device.max_axis(grid, x.address(), outer as u64, len as u64, inner as u64, out.address());
+    }
+
+    /// Sums are NaN where the device failed.
+    fn moments(&self, x: CudaView<'_, f32>) -> Moments {
+        let n = x.len();
+        let runs = n.div_ceil(RUN);
+        let mut sums = vec![[0.0_f64; 3]; runs];
+        let Some(out) = self.scratch::<[f64; 3]>(runs) else { return FAILED };
+        self.device.moments(Grid::groups(runs, LANES), x.address(), n as u64, runs as u64, out.at());
+        if !self.device.read(out.at(), &mut sums) {
+            return FAILED;
+        }
+        let mut total = Moments::default();
+        for [sum_sq, sum_abs, nonfinite] in sums {
+            total.sum_sq += sum_sq;
+            total.sum_abs += sum_abs;
+            #[expect(clippy::cast_sign_loss, reason = "a count, at most RUN")]
+            {
+                total.nonfinite += nonfinite as u64;
+            }
+        }
+        total
+    }
+
+    /// NaN where the device failed.
+    fn dot(&self, x: CudaView<'_, f32>, y: CudaView<'_, f32>) -> f64 {
+        assert_eq!(x.len(), y.len(), "dot");
+        let mut dots = [0.0];
+        self.add_row_dots(x.len(), x.address(), (y.address(), x.len()), &mut dots);
+        dots[0]
+    }
+}
+
+const FAILED: Moments = Moments { sum_sq: f64::NAN, sum_abs: f64::NAN, nonfinite: 0 };
+
+impl Cuda {
+    /// Adds the inner product of each row of `d` elements of `a` with that of `b`, whose rows lie `step_b` apart: `d`, or 0
+    /// where one serves all. NaN where the device failed.
+    pub(super) fn add_row_dots(&self, d: usize, a: Ptr, (b, step_b): (Ptr, usize), out: &mut [f64]) {
+        let (rows, runs) = (out.len(), d.div_ceil(RUN));
+        if rows * runs == 0 {
+            return;
+        }
+        let mut parts = vec![0.0_f64; rows * runs];
+        let sums = self.scratch::<f64>(parts.len());
+        let is_read = sums.is_some_and(|sums| {
+            let grid = Grid::groups(parts.len(), LANES);
+            let (rows, d, step_b, runs) = (rows as u64, d as u64, step_b as u64, runs as u64);
+            self.device.row_dots(grid, a, b, rows, d, step_b, runs, sums.at());
+            self.device.read(sums.at(), &mut parts)
+        });
+        for (out, parts) in out.iter_mut().zip(parts.chunks_exact(runs)) {
+            *out += if is_read { parts.iter().sum::<f64>() } else { f64::NAN };
+        }
+    }
+}
