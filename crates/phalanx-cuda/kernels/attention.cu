@@ -5,6 +5,7 @@
 // memory. A lane then owns every 32nd coordinate of its warp's row. dim is at most 128. Sums are in f32.
 
 #include "common.cuh"
+#include "math.cuh"
 
 #define WARPS 8
 #define MOST 128
@@ -55,7 +56,7 @@ extern "C" __global__ void attention(Attention a, const float *qkv, float *y, fl
         bool seen = first + lane() <= t;
         float score = seen ? a.scale * dot(queries[warp()], keys[lane()], a.dim) : -INFINITE;
         float now = fmaxf(most, warp_max(score));
-        float shrink = expf(most - now), weight = seen ? expf(score - now) : 0.0f;
+        float shrink = exp_of(most - now), weight = seen ? exp_of(score - now) : 0.0f;
         sum = sum * shrink + warp_sum(weight);
 #pragma unroll
         for (u32 k = 0; k < OWN; k++) out[k] *= shrink;
@@ -117,7 +118,7 @@ extern "C" __global__ void attention_dq(Attention a, const float *qkv, const flo
         if (!live || first > t) continue;
         float ds = 0.0f;
         if (first + lane() <= t) {
-            float p = expf(a.scale * dot(queries[warp()], keys[lane()], a.dim) - shift);
+            float p = exp_of(a.scale * dot(queries[warp()], keys[lane()], a.dim) - shift);
             ds = a.scale * p * (dot(dys[warp()], values[lane()], a.dim) - off);
         }
         u32 count = min(WARP, t - first + 1);
@@ -159,7 +160,7 @@ extern "C" __global__ void attention_dkv(Attention a, const float *qkv, const fl
         float p = 0.0f, ds = 0.0f;
         if (query >= t && query < a.time) {
             u64 at = ((u64)b * a.heads + h) * a.time + query;
-            p = expf(a.scale * dot(queries[lane()], keys[warp()], a.dim) - lse[at]);
+            p = exp_of(a.scale * dot(queries[lane()], keys[warp()], a.dim) - lse[at]);
             ds = a.scale * p * (dot(dys[lane()], values[warp()], a.dim) - along[at]);
         }
         u32 count = min(WARP, a.time - first);

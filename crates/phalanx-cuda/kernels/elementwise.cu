@@ -1,9 +1,10 @@
 // Element by element: functions of one tensor with their derivatives, and arithmetic of two.
 //
 // Threads of the whole grid share the elements. `add` is 1 to add to the output, 0 to overwrite it. Everything but the
-// transcendental functions is rounded as on the CPU, operation by operation.
+// logarithm has the bits of the CPU.
 
 #include "common.cuh"
+#include "math.cuh"
 
 // The order of phalanx_tensor::op::UnaryKind.
 enum Unary { RELU, GELU, GELU_TANH, SILU, SIGMOID, TANH, EXP, LN, SQRT, RSQRT, RECIP, SQUARE };
@@ -11,11 +12,11 @@ enum Unary { RELU, GELU, GELU_TANH, SILU, SIGMOID, TANH, EXP, LN, SQRT, RSQRT, R
 // The order of phalanx_tensor::op::BinaryKind.
 enum Binary { ADD, SUB, MUL, DIV };
 
-__device__ __forceinline__ float sigmoid(float x) { return 1.0f / (1.0f + expf(-x)); }
+__device__ __forceinline__ float sigmoid(float x) { return 1.0f / (1.0f + exp_of(-x)); }
 
 // The normal distribution: density and distribution function.
-__device__ __forceinline__ float density(float x) { return 0.3989422804014327f * expf(-0.5f * x * x); }
-__device__ __forceinline__ float distribution(float x) { return 0.5f * (1.0f + erff(x * 0.7071067811865476f)); }
+__device__ __forceinline__ float density(float x) { return 0.3989422804014327f * exp_of(-0.5f * x * x); }
+__device__ __forceinline__ float distribution(float x) { return 0.5f * (1.0f + erf_of(x * 0.7071067811865476f)); }
 
 // sqrt(2 / pi), and the cubic's factor in the tanh form of GELU.
 #define GELU_A 0.7978845608028654
@@ -40,8 +41,8 @@ __device__ float value_at(u32 kind, float x) {
     case GELU_TANH: return x * gelu_parts(x).s;
     case SILU: return x * sigmoid(x);
     case SIGMOID: return sigmoid(x);
-    case TANH: return tanhf(x);
-    case EXP: return expf(x);
+    case TANH: return tanh_of(x);
+    case EXP: return exp_of(x);
     case LN: return logf(x);
     case SQRT: return sqrtf(x);
     case RSQRT: return 1.0f / sqrtf(x);
@@ -67,10 +68,10 @@ __device__ float slope_at(u32 kind, float x) {
         return s * (1.0f - s);
     }
     case TANH: {
-        float t = tanhf(x);
+        float t = tanh_of(x);
         return 1.0f - t * t;
     }
-    case EXP: return expf(x);
+    case EXP: return exp_of(x);
     case LN: return 1.0f / x;
     case SQRT: return 0.5f / sqrtf(x);
     case RSQRT: return -0.5f / (x * sqrtf(x));
@@ -97,10 +98,10 @@ __device__ float bend_at(u32 kind, float x) {
         return s * (1.0f - s) * (1.0f - 2.0f * s);
     }
     case TANH: {
-        float t = tanhf(x);
+        float t = tanh_of(x);
         return -2.0f * t * (1.0f - t * t);
     }
-    case EXP: return expf(x);
+    case EXP: return exp_of(x);
     case LN: return -1.0f / (x * x);
     case SQRT: return -0.25f / (x * sqrtf(x));
     case RSQRT: return 0.75f / (x * x * sqrtf(x));

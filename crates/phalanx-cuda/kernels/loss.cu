@@ -1,6 +1,7 @@
 // Cross entropy of rows of d logits, fused with softmax. A block takes a row.
 
 #include "common.cuh"
+#include "math.cuh"
 
 // lse = log(sum(e^x)), shifted by the greatest; loss = lse - x[label]. `hits` counts the rows whose greatest logit is at
 // the label, the first of equals.
@@ -18,7 +19,7 @@ extern "C" __global__ void cross_entropy(u64 rows, u64 d, const float *logits, c
         most = block_max(most);
         beaten = block_max(beaten);
         float sum = 0.0f;
-        for (u64 i = threadIdx.x; i < d; i += blockDim.x) sum += expf(x[i] - most);
+        for (u64 i = threadIdx.x; i < d; i += blockDim.x) sum += exp_of(x[i] - most);
         sum = block_sum(sum);
         if (threadIdx.x == 0) {
             float log_sum = most + logf(sum);
@@ -37,7 +38,7 @@ extern "C" __global__ void cross_entropy_grad(u64 rows, u64 d, const float *logi
         u32 label = labels[row];
         for (u64 i = threadIdx.x; i < d; i += blockDim.x) {
             u64 at = row * d + i;
-            float v = scale * expf(logits[at] - log_sum);
+            float v = scale * exp_of(logits[at] - log_sum);
             v = add ? dx[at] + v : v;
             dx[at] = i == label ? v - scale : v;
         }

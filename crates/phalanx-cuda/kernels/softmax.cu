@@ -1,6 +1,7 @@
 // Softmax and its logarithm of rows of d, with their gradients. A block takes a row.
 
 #include "common.cuh"
+#include "math.cuh"
 
 extern "C" __global__ void softmax(u64 rows, u64 d, const float *x, float *y) {
     for (u64 row = blockIdx.x; row < rows; row += gridDim.x) {
@@ -10,7 +11,7 @@ extern "C" __global__ void softmax(u64 rows, u64 d, const float *x, float *y) {
         for (u64 i = threadIdx.x; i < d; i += blockDim.x) most = fmaxf(most, from[i]);
         most = block_max(most);
         for (u64 i = threadIdx.x; i < d; i += blockDim.x) {
-            float e = expf(from[i] - most);
+            float e = exp_of(from[i] - most);
             to[i] = e;
             sum += e;
         }
@@ -39,7 +40,7 @@ extern "C" __global__ void log_softmax(u64 rows, u64 d, const float *x, float *y
         float most = -INFINITE, sum = 0.0f;
         for (u64 i = threadIdx.x; i < d; i += blockDim.x) most = fmaxf(most, from[i]);
         most = block_max(most);
-        for (u64 i = threadIdx.x; i < d; i += blockDim.x) sum += expf(from[i] - most);
+        for (u64 i = threadIdx.x; i < d; i += blockDim.x) sum += exp_of(from[i] - most);
         float log_sum = most + logf(block_sum(sum));
         for (u64 i = threadIdx.x; i < d; i += blockDim.x) y[row * d + i] = from[i] - log_sum;
     }
@@ -53,7 +54,7 @@ extern "C" __global__ void log_softmax_grad(u64 rows, u64 d, const float *y, con
         sum = block_sum(sum);
         for (u64 i = threadIdx.x; i < d; i += blockDim.x) {
             u64 at = row * d + i;
-            put(dx + at, dy[at] - expf(y[at]) * sum, add);
+            put(dx + at, dy[at] - exp_of(y[at]) * sum, add);
         }
     }
 }

@@ -11,8 +11,8 @@ use std::sync::Arc;
 ///
 /// # Numerics
 /// The same operands give the same bits on every run on the same device. Products are cuBLAS's, whose last bits differ
-/// between devices and versions; it is not asked for TF32. Element-wise arithmetic, updates of optimizers, masks of
-/// dropout, moments and inner products have the bits of the CPU.
+/// between devices and versions; it is not asked for TF32. Element-wise operators but the logarithm, updates of
+/// optimizers, masks of dropout, moments and inner products have the bits of the CPU.
 #[derive(Clone, Debug)]
 pub struct Cuda {
     pub(crate) device: Arc<Device>,

@@ -21,10 +21,10 @@
 //! # Kernels
 //! `kernels/*.cu`, one file a family of operators. `cargo xtask kernels` compiles them to what is checked in under
 //! `kernels/compiled` and embedded here: machine code for compute capability 8, 9 and 10, and PTX, which the driver
-//! compiles for what is newer. They are compiled without contraction of products and sums, so that an element-wise
-//! operator without a transcendental function, an optimizer's update, a mask of dropout and the moments of a gradient
-//! have the bits of the CPU. No kernel adds floating-point numbers atomically: the same operands give the same bits
-//! on every run.
+//! compiles for what is newer. They are compiled without contraction of products and sums and use no approximation of the
+//! hardware, so that element-wise operators (but the logarithm), an optimizer's update, a mask of dropout and the moments of
+//! a gradient have the bits of the CPU, and what tests see on stand-ins is what a device computes. No kernel adds
+//! floating-point numbers atomically: the same operands give the same bits on every run.
 //!
 //! # Errors
 //! Operators return nothing, and a kernel may fail long after it was launched. The first failure is kept: from then on
