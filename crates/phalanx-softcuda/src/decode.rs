@@ -463,14 +463,6 @@ impl Decoder<'_> {
         self.emit(Op::Dw { f, d, a });
         Ok(())
     }
-
-    /// A register of 64 bits from one of 32.
-    fn wd(&mut self, f: fn(&mut Doubles, &Words), o: &[Operand]) -> Done {
-        let [d, a] = o else { return Err(OPERANDS) };
-        let (d, a) = (self.d(d)?, self.w(a)?);
-        self.emit(Op::Wd { f, d, a });
-        Ok(())
-    }
 }
 
 /// The first generic address of a space.

@@ -2,6 +2,7 @@
 
 use crate::config;
 use crate::driver::Code;
+use std::cell::RefCell;
 use std::fmt;
 use std::fs::OpenOptions;
 use std::io::Write;
@@ -51,17 +52,25 @@ impl fmt::Display for Fault {
     }
 }
 
+/// The last fault of the process.
 static LAST: Mutex<Option<String>> = Mutex::new(None);
 
-/// The text of the last fault.
+thread_local! {
+    /// The last fault that this thread came upon.
+    static OWN: RefCell<Option<String>> = const { RefCell::new(None) };
+}
+
+/// The text of the last fault that this thread came upon, or else of any.
 pub(crate) fn last() -> Option<String> {
-    LAST.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    let own = OWN.with_borrow(Clone::clone);
+    own.or_else(|| LAST.lock().unwrap_or_else(PoisonError::into_inner).clone())
 }
 
 /// Tells of a fault, on standard error, in the report file, and to [`last`].
 pub(crate) fn report(fault: &Fault) {
     let text = format!("softcuda: {}: {fault}", fault.code.name());
     tell(&text);
+    OWN.set(Some(text.clone()));
     *LAST.lock().unwrap_or_else(PoisonError::into_inner) = Some(text);
 }
 

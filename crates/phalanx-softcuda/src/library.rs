@@ -111,7 +111,7 @@ impl Softcuda {
         Err(InstallError::Setting { variable, value })
     }
 
-    /// What the last fault was, with kernel, block, thread and source line.
+    /// The last fault that this thread came upon, or else any, with kernel, block, thread and source line.
     pub fn fault(&self) -> Option<String> {
         let mut text = vec![0_u8; 4096];
         // SAFETY: at most `len` bytes are written

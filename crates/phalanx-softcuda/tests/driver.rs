@@ -2,7 +2,11 @@
 
 mod support;
 
-use support::{Gpu, INVALID_PTX, OUT_OF_MEMORY, Param, SUCCESS, cuMemAlloc_v2, module};
+use phalanx_softcuda::Setting;
+use support::{
+    Gpu, INVALID_PTX, OUT_OF_MEMORY, Param, SUCCESS, alone, cuMemAlloc_v2, cuMemFree_v2, cuMemGetInfo_v2,
+    module, set,
+};
 
 const ADD: &str = include_str!("ptx/add.ptx");
 
@@ -32,10 +36,18 @@ fn an_unknown_instruction_is_named() {
 
 #[test]
 fn memory_ends() {
-    let gpu = Gpu::with(&[phalanx_softcuda::Setting::MemoryBytes(1 << 20)]);
-    let first = gpu.allocate(1 << 19);
-    let mut second = 0;
-    // SAFETY: a valid pointer
-    assert_eq!(unsafe { cuMemAlloc_v2(&mut second, (1 << 19) + 1) }, OUT_OF_MEMORY);
-    assert_ne!(first, 0);
+    alone(|| {
+        set(&Setting::MemoryBytes(1 << 20));
+        let gpu = Gpu::new();
+        let first = gpu.allocate(1 << 19);
+        let (mut second, mut free, mut total) = (0, 0, 0);
+        // SAFETY: valid pointers
+        unsafe {
+            assert_eq!(cuMemAlloc_v2(&mut second, (1 << 19) + 1), OUT_OF_MEMORY);
+            assert_eq!(cuMemGetInfo_v2(&mut free, &mut total), SUCCESS);
+            assert_eq!((free, total), (1 << 19, 1 << 20));
+            assert_eq!(cuMemFree_v2(first), SUCCESS);
+            assert_eq!(cuMemAlloc_v2(&mut second, (1 << 19) + 1), SUCCESS);
+        }
+    });
 }

@@ -1,8 +1,9 @@
 //! Comparisons and choices by them.
 
+use super::float::flushed;
+use super::half::{widen_bf16, widen_f16};
 use super::{Decoder, Done, Name, OPERANDS, UNKNOWN};
-use crate::exec::float::{bf16_to_f32, f16_to_f32, flush};
-use crate::exec::{Doubles, Op, P, Words, lanes, lanes_where};
+use crate::exec::{Doubles, Op, P, W, Words, lanes, lanes_where};
 use crate::ptx::{Operand, Type};
 
 type Compare32 = fn(&Words, &Words) -> u32;
@@ -70,15 +71,12 @@ macro_rules! of_floats {
 }
 
 /// A comparison of registers of up to 32 bits.
-fn narrow(relation: &str, ty: Type, ftz: bool) -> Option<Compare32> {
+fn narrow(relation: &str, ty: Type) -> Option<Compare32> {
     match ty {
         Type::U16 | Type::B16 | Type::U32 | Type::B32 => of_integers!(relation, u32, |x| x),
         Type::S16 => of_integers!(relation, u32, |x| (x as u16).cast_signed()),
         Type::S32 => of_integers!(relation, u32, |x| x.cast_signed()),
-        Type::F32 if ftz => of_floats!(relation, u32, |x| flush(f32::from_bits(x))),
         Type::F32 => of_floats!(relation, u32, |x| f32::from_bits(x)),
-        Type::F16 => of_floats!(relation, u32, |x| f16_to_f32(x as u16)),
-        Type::Bf16 => of_floats!(relation, u32, |x| bf16_to_f32(x as u16)),
         _ => None,
     }
 }
@@ -112,11 +110,33 @@ impl Decoder<'_> {
             let (a, b) = (self.d(a)?, self.d(b)?);
             self.emit(Op::Ddp { f, d, a, b });
         } else {
-            let f = narrow(relation, ty, name.has("ftz")).ok_or(UNKNOWN)?;
             let (a, b) = (self.w(a)?, self.w(b)?);
-            self.emit(Op::Wwp { f, d, a, b });
+            self.relate(name, ty, d, a, b)?;
         }
         Ok(d)
+    }
+
+    /// Compares two words; halves are widened first, and subnormals flushed where the name says so.
+    fn relate(&mut self, name: &Name<'_>, ty: Type, d: P, a: W, b: W) -> Done {
+        let relation = *name.modifiers.first().ok_or(UNKNOWN)?;
+        let first: Option<fn(&mut Words, &Words)> = match ty {
+            Type::F16 => Some(widen_f16()),
+            Type::Bf16 => Some(widen_bf16()),
+            Type::F32 if name.has("ftz") => Some(flushed()),
+            _ => None,
+        };
+        let ty = if matches!(ty, Type::F16 | Type::Bf16) { Type::F32 } else { ty };
+        let f = narrow(relation, ty).ok_or(UNKNOWN)?;
+        let (mut a, mut b) = (a, b);
+        if let Some(first) = first {
+            for operand in [&mut a, &mut b] {
+                let d = self.word();
+                self.emit(Op::Ww { f: first, d, a: *operand });
+                *operand = d;
+            }
+        }
+        self.emit(Op::Wwp { f, d, a, b });
+        Ok(())
     }
 
     fn set_predicate(&mut self, name: &Name<'_>, o: &[Operand]) -> Done {
@@ -166,16 +186,14 @@ impl Decoder<'_> {
     fn set_pair(&mut self, name: &Name<'_>, ty: Type, out: &Operand, a: &Operand, b: &Operand) -> Done {
         let Operand::Pair(first, second) = out else { return Err(OPERANDS) };
         let half = if ty == Type::F16x2 { Type::F16 } else { Type::Bf16 };
-        let f = narrow(name.modifiers.first().copied().unwrap_or_default(), half, false).ok_or(UNKNOWN)?;
         let (a, b) = (self.w(a)?, self.w(b)?);
         let (high_a, high_b) = (self.word(), self.word());
         let upper = lanes!(|a: u32| -> u32 { a >> 16 });
         self.emit(Op::Ww { f: upper, d: high_a, a });
         self.emit(Op::Ww { f: upper, d: high_b, a: b });
         let (first, second) = (self.p(first)?, self.p(second)?);
-        self.emit(Op::Wwp { f, d: first, a, b });
-        self.emit(Op::Wwp { f, d: second, a: high_a, b: high_b });
-        Ok(())
+        self.relate(name, half, first, a, b)?;
+        self.relate(name, half, second, high_a, high_b)
     }
 
     /// `set`: all ones, or 1.0, where the relation holds.
@@ -214,7 +232,7 @@ impl Decoder<'_> {
         let [d, a, b, c] = o else { return Err(OPERANDS) };
         let p = self.predicate();
         let (c, zero) = (self.w(c)?, self.word_constant(0));
-        let f = narrow("ge", name.ty()?, name.has("ftz")).ok_or(UNKNOWN)?;
+        let f = narrow("ge", name.ty()?).ok_or(UNKNOWN)?;
         self.emit(Op::Wwp { f, d: p, a: c, b: zero });
         let types: Vec<Type> = name.modifiers.iter().filter_map(|name| Type::parse(name)).collect();
         if types.first().is_some_and(|ty| ty.bytes() == 8) {

@@ -55,6 +55,7 @@ impl Decoder<'_> {
         Ok(())
     }
 
+    /// Barriers are told apart by where they are, so that their numbers are not looked at.
     fn barrier(&mut self, name: &Name<'_>, o: &[Operand]) -> Done {
         if name.has("warp") {
             let [members] = o else { return Err(OPERANDS) };
@@ -63,9 +64,9 @@ impl Decoder<'_> {
             return Ok(());
         }
         if name.has("red") {
-            let (d, id, threads, p) = match o {
-                [d, id, p] => (d, id, None, p),
-                [d, id, threads, p] => (d, id, Some(threads), p),
+            let (d, threads, p) = match o {
+                [d, _, p] => (d, None, p),
+                [d, _, threads, p] => (d, Some(threads), p),
                 _ => return Err(OPERANDS),
             };
             let a = self.p(p)?;
@@ -76,20 +77,18 @@ impl Decoder<'_> {
                 None => return Err(UNKNOWN),
             };
             let threads = threads.map(|threads| self.w(threads)).transpose()?;
-            let id = self.w(id)?;
-            self.emit(Op::Barrier { id, threads, vote: Some(vote) });
+            self.emit(Op::Barrier { threads, vote: Some(vote) });
             return Ok(());
         }
         if !name.has("sync") {
             return Err(UNKNOWN);
         }
-        let (id, threads) = match o {
-            [id] => (id, None),
-            [id, threads] => (id, Some(self.w(threads)?)),
+        let threads = match o {
+            [_] => None,
+            [_, threads] => Some(self.w(threads)?),
             _ => return Err(OPERANDS),
         };
-        let id = self.w(id)?;
-        self.emit(Op::Barrier { id, threads, vote: None });
+        self.emit(Op::Barrier { threads, vote: None });
         Ok(())
     }
 

@@ -2,9 +2,9 @@
 //!
 //! What a GPU approximates is computed to the last bit here, so tests compare such results within a tolerance.
 
-use super::{Decoder, Done, Name, OPERANDS, UNKNOWN};
+use super::{Decoder, Done, Name, OPERANDS, Slot, UNKNOWN};
 use crate::exec::float::{flush, max_f32, max_f64, min_f32, min_f64};
-use crate::exec::{Doubles, Op, Words, lanes};
+use crate::exec::{Doubles, Op, W, Words, lanes};
 use crate::ptx::Operand;
 
 /// A number from its bits.
@@ -17,27 +17,13 @@ fn saturate(value: f32) -> f32 {
     if value.is_nan() { 0.0 } else { value.clamp(0.0, 1.0) }
 }
 
-/// The function of registers for an expression of f32, with what the name adds: flushed subnormals, saturation.
+/// The function of registers for an expression of f32.
 macro_rules! single {
-    ($name:expr, |$($x:ident),+| $value:expr) => {
-        match ($name.has("ftz"), $name.has("sat")) {
-            (false, false) => lanes!(|$($x: u32),+| -> u32 {
-                $(let $x = f($x);)+
-                ($value).to_bits()
-            }),
-            (true, false) => lanes!(|$($x: u32),+| -> u32 {
-                $(let $x = flush(f($x));)+
-                flush($value).to_bits()
-            }),
-            (false, true) => lanes!(|$($x: u32),+| -> u32 {
-                $(let $x = f($x);)+
-                saturate($value).to_bits()
-            }),
-            (true, true) => lanes!(|$($x: u32),+| -> u32 {
-                $(let $x = flush(f($x));)+
-                saturate(flush($value)).to_bits()
-            }),
-        }
+    (|$($x:ident),+| $value:expr) => {
+        lanes!(|$($x: u32),+| -> u32 {
+            $(let $x = f($x);)+
+            ($value).to_bits()
+        })
     };
 }
 
@@ -94,46 +80,84 @@ mod x86 {
     }
 }
 
+/// Subnormal numbers become zero.
+pub(super) fn flushed() -> fn(&mut Words, &Words) {
+    single!(|a| flush(a))
+}
+
 /// Roundings other than to nearest even, which only conversions have here.
 const ROUNDINGS: [&str; 3] = ["rz", "rm", "rp"];
 
 impl Decoder<'_> {
     pub(super) fn single(&mut self, name: &Name<'_>, o: &[Operand]) -> Done {
+        if (!name.has("ftz") && !name.has("sat")) || name.head == "testp" {
+            return self.plain_single(name, o);
+        }
+        // operands without subnormals, and then a result without them, or between 0 and 1
+        let [d, sources @ ..] = o else { return Err(OPERANDS) };
+        let d = self.w(d)?;
+        let result = self.word();
+        let mut operands = vec![self.hold(result)];
+        for source in sources {
+            let a = self.w(source)?;
+            operands.push(if name.has("ftz") { self.through(flushed(), a) } else { self.hold(a) });
+        }
+        self.plain_single(name, &operands)?;
+        let mut result = result;
+        if name.has("ftz") {
+            let flushed = self.through(flushed(), result);
+            result = self.w(&flushed)?;
+        }
+        let last: fn(&mut Words, &Words) =
+            if name.has("sat") { single!(|a| saturate(a)) } else { lanes!(|a: u32| -> u32 { a }) };
+        self.emit(Op::Ww { f: last, d, a: result });
+        Ok(())
+    }
+
+    /// A register of the machine as an operand.
+    pub(super) fn hold(&mut self, w: W) -> Operand {
+        self.slots.push(Slot::Word(w));
+        Operand::Register(self.slots.len() - 1)
+    }
+
+    /// What a function makes of a register, as an operand.
+    pub(super) fn through(&mut self, f: fn(&mut Words, &Words), a: W) -> Operand {
+        let d = self.word();
+        self.emit(Op::Ww { f, d, a });
+        self.hold(d)
+    }
+
+    fn plain_single(&mut self, name: &Name<'_>, o: &[Operand]) -> Done {
         if name.one_of(&ROUNDINGS).is_some() || name.has("xorsign") {
             return Err(UNKNOWN);
         }
         if name.has("NaN") {
             return match name.head {
-                "min" => self.www(
-                    single!(name, |a, b| if a.is_nan() || b.is_nan() { f32::NAN } else { min_f32(a, b) }),
-                    o,
-                ),
-                "max" => self.www(
-                    single!(name, |a, b| if a.is_nan() || b.is_nan() { f32::NAN } else { max_f32(a, b) }),
-                    o,
-                ),
+                "min" => self
+                    .www(single!(|a, b| if a.is_nan() || b.is_nan() { f32::NAN } else { min_f32(a, b) }), o),
+                "max" => self
+                    .www(single!(|a, b| if a.is_nan() || b.is_nan() { f32::NAN } else { max_f32(a, b) }), o),
                 _ => Err(UNKNOWN),
             };
         }
         match name.head {
-            "add" => self.www(single!(name, |a, b| a + b), o),
-            "sub" => self.www(single!(name, |a, b| a - b), o),
-            "mul" => self.www(single!(name, |a, b| a * b), o),
-            "div" => self.www(single!(name, |a, b| a / b), o),
-            "fma" | "mad" if !name.has("ftz") && !name.has("sat") => self.wwww(fused(), o),
-            "fma" | "mad" => self.wwww(single!(name, |a, b, c| a.mul_add(b, c)), o),
-            "min" => self.www(single!(name, |a, b| min_f32(a, b)), o),
-            "max" => self.www(single!(name, |a, b| max_f32(a, b)), o),
-            "abs" => self.ww(single!(name, |a| a.abs()), o),
-            "neg" => self.ww(single!(name, |a| -a), o),
-            "rcp" => self.ww(single!(name, |a| 1.0 / a), o),
-            "sqrt" => self.ww(single!(name, |a| a.sqrt()), o),
-            "rsqrt" => self.ww(single!(name, |a| (1.0 / f64::from(a).sqrt()) as f32), o),
-            "ex2" => self.ww(single!(name, |a| a.exp2()), o),
-            "lg2" => self.ww(single!(name, |a| a.log2()), o),
-            "sin" => self.ww(single!(name, |a| a.sin()), o),
-            "cos" => self.ww(single!(name, |a| a.cos()), o),
-            "tanh" => self.ww(single!(name, |a| a.tanh()), o),
+            "add" => self.www(single!(|a, b| a + b), o),
+            "sub" => self.www(single!(|a, b| a - b), o),
+            "mul" => self.www(single!(|a, b| a * b), o),
+            "div" => self.www(single!(|a, b| a / b), o),
+            "fma" | "mad" => self.wwww(fused(), o),
+            "min" => self.www(single!(|a, b| min_f32(a, b)), o),
+            "max" => self.www(single!(|a, b| max_f32(a, b)), o),
+            "abs" => self.ww(single!(|a| a.abs()), o),
+            "neg" => self.ww(single!(|a| -a), o),
+            "rcp" => self.ww(single!(|a| 1.0 / a), o),
+            "sqrt" => self.ww(single!(|a| a.sqrt()), o),
+            "rsqrt" => self.ww(single!(|a| (1.0 / f64::from(a).sqrt()) as f32), o),
+            "ex2" => self.ww(single!(|a| a.exp2()), o),
+            "lg2" => self.ww(single!(|a| a.log2()), o),
+            "sin" => self.ww(single!(|a| a.sin()), o),
+            "cos" => self.ww(single!(|a| a.cos()), o),
+            "tanh" => self.ww(single!(|a| a.tanh()), o),
             "copysign" => self.www(lanes!(|a: u32, b: u32| -> u32 { f(b).copysign(f(a)).to_bits() }), o),
             "testp" => self.test(name, o),
             _ => Err(UNKNOWN),

@@ -3,94 +3,24 @@
 //! Sums, products and quotients of two such numbers are exact enough in f32 to be rounded a second time; what is fused is rounded
 //! once.
 
-use super::{Decoder, Done, Name, UNKNOWN};
-use crate::exec::float::{
-    bf16_to_f32, f16_to_f32, f32_to_bf16, f32_to_f16, fma_bf16, fma_f16, halves, halves3, max_f32, min_f32,
-};
-use crate::exec::lanes;
+use super::{Decoder, Done, Name, OPERANDS, UNKNOWN};
+use crate::exec::float::{bf16_to_f32, f16_to_f32, f32_to_bf16, f32_to_f16, fma_bf16, fma_f16, halves3};
+use crate::exec::{Op, Words, lanes};
 use crate::ptx::{Operand, Type};
 
-/// A function of the low half of a word.
-macro_rules! one {
-    ($widen:ident, $narrow:ident, $bits:expr, |$a:ident| $value:expr) => {{
-        let $a = $widen(($bits) as u16);
-        u32::from($narrow($value))
-    }};
+/// The f32 of an f16 in the low half of a word.
+pub(super) fn widen_f16() -> fn(&mut Words, &Words) {
+    lanes!(|a: u32| -> u32 { f16_to_f32(a as u16).to_bits() })
 }
 
-/// One instruction for the four types.
-macro_rules! four {
-    ($decoder:expr, $ty:expr, $o:expr, |$a:ident| $value:expr) => {
-        match $ty {
-            Type::F16 => {
-                $decoder.ww(lanes!(|a: u32| -> u32 { one!(f16_to_f32, f32_to_f16, a, |$a| $value) }), $o)
-            }
-            Type::Bf16 => {
-                $decoder.ww(lanes!(|a: u32| -> u32 { one!(bf16_to_f32, f32_to_bf16, a, |$a| $value) }), $o)
-            }
-            Type::F16x2 => $decoder.ww(
-                lanes!(|a: u32| -> u32 {
-                    one!(f16_to_f32, f32_to_f16, a, |$a| $value)
-                        | one!(f16_to_f32, f32_to_f16, a >> 16, |$a| $value) << 16
-                }),
-                $o,
-            ),
-            _ => $decoder.ww(
-                lanes!(|a: u32| -> u32 {
-                    one!(bf16_to_f32, f32_to_bf16, a, |$a| $value)
-                        | one!(bf16_to_f32, f32_to_bf16, a >> 16, |$a| $value) << 16
-                }),
-                $o,
-            ),
-        }
-    };
-    ($decoder:expr, $ty:expr, $o:expr, |$a:ident, $b:ident| $value:expr) => {{
-        match $ty {
-            Type::F16 => $decoder.www(
-                lanes!(|a: u32, b: u32| -> u32 {
-                    let ($a, $b) = (f16_to_f32(a as u16), f16_to_f32(b as u16));
-                    u32::from(f32_to_f16($value))
-                }),
-                $o,
-            ),
-            Type::Bf16 => $decoder.www(
-                lanes!(|a: u32, b: u32| -> u32 {
-                    let ($a, $b) = (bf16_to_f32(a as u16), bf16_to_f32(b as u16));
-                    u32::from(f32_to_bf16($value))
-                }),
-                $o,
-            ),
-            Type::F16x2 => $decoder.www(
-                lanes!(|a: u32, b: u32| -> u32 {
-                    halves(a, b, |a, b| {
-                        let ($a, $b) = (f16_to_f32(a), f16_to_f32(b));
-                        f32_to_f16($value)
-                    })
-                }),
-                $o,
-            ),
-            _ => $decoder.www(
-                lanes!(|a: u32, b: u32| -> u32 {
-                    halves(a, b, |a, b| {
-                        let ($a, $b) = (bf16_to_f32(a), bf16_to_f32(b));
-                        f32_to_bf16($value)
-                    })
-                }),
-                $o,
-            ),
-        }
-    }};
-}
-
-/// A NaN if one of two numbers is.
-fn spread(a: f32, b: f32, value: f32) -> f32 {
-    if a.is_nan() || b.is_nan() { f32::NAN } else { value }
+/// The f32 of a bf16 in the low half of a word.
+pub(super) fn widen_bf16() -> fn(&mut Words, &Words) {
+    lanes!(|a: u32| -> u32 { bf16_to_f32(a as u16).to_bits() })
 }
 
 impl Decoder<'_> {
     pub(super) fn half(&mut self, name: &Name<'_>, o: &[Operand]) -> Done {
         let ty = name.ty()?;
-        let nan = name.has("NaN");
         if name.has("sat")
             || name.has("xorsign")
             || name.has("oob")
@@ -99,13 +29,7 @@ impl Decoder<'_> {
             return Err(UNKNOWN);
         }
         match name.head {
-            "add" => four!(self, ty, o, |a, b| a + b),
-            "sub" => four!(self, ty, o, |a, b| a - b),
-            "mul" => four!(self, ty, o, |a, b| a * b),
-            "min" if nan => four!(self, ty, o, |a, b| spread(a, b, min_f32(a, b))),
-            "max" if nan => four!(self, ty, o, |a, b| spread(a, b, max_f32(a, b))),
-            "min" => four!(self, ty, o, |a, b| min_f32(a, b)),
-            "max" => four!(self, ty, o, |a, b| max_f32(a, b)),
+            "add" | "sub" | "mul" | "min" | "max" | "ex2" | "tanh" => self.by_single(name, ty, o),
             "abs" if matches!(ty, Type::F16 | Type::Bf16) => {
                 self.ww(lanes!(|a: u32| -> u32 { a & 0x7fff }), o)
             }
@@ -114,11 +38,49 @@ impl Decoder<'_> {
                 self.ww(lanes!(|a: u32| -> u32 { (a ^ 0x8000) & 0xffff }), o)
             }
             "neg" => self.ww(lanes!(|a: u32| -> u32 { a ^ 0x8000_8000 }), o),
-            "ex2" => four!(self, ty, o, |a| a.exp2()),
-            "tanh" => four!(self, ty, o, |a| a.tanh()),
             "fma" => self.fused_half(name, ty, o),
             _ => Err(UNKNOWN),
         }
+    }
+
+    /// The instruction of f32, between conversions; that of a pair is that of both halves.
+    fn by_single(&mut self, name: &Name<'_>, ty: Type, o: &[Operand]) -> Done {
+        let [d, sources @ ..] = o else { return Err(OPERANDS) };
+        let d = self.w(d)?;
+        let (widen, narrow): (fn(&mut Words, &Words), fn(&mut Words, &Words)) = match ty {
+            Type::F16 | Type::F16x2 => {
+                (widen_f16(), lanes!(|a: u32| -> u32 { u32::from(f32_to_f16(f32::from_bits(a))) }))
+            }
+            _ => (widen_bf16(), lanes!(|a: u32| -> u32 { u32::from(f32_to_bf16(f32::from_bits(a))) })),
+        };
+        let upper: fn(&mut Words, &Words) = lanes!(|a: u32| -> u32 { a >> 16 });
+        let is_pair = matches!(ty, Type::F16x2 | Type::Bf16x2);
+        let mut results = Vec::new();
+        for half in 0..1 + usize::from(is_pair) {
+            let result = self.word();
+            let mut operands = vec![self.hold(result)];
+            for source in sources {
+                let mut a = self.w(source)?;
+                if half == 1 {
+                    let d = self.word();
+                    self.emit(Op::Ww { f: upper, d, a });
+                    a = d;
+                }
+                operands.push(self.through(widen, a));
+            }
+            let modifiers = name.modifiers.iter().copied().filter(|&modifier| modifier == "NaN").collect();
+            self.single(&Name { head: name.head, modifiers }, &operands)?;
+            let bits = self.word();
+            self.emit(Op::Ww { f: narrow, d: bits, a: result });
+            results.push(bits);
+        }
+        match results[..] {
+            [low, high] => {
+                self.emit(Op::Www { f: lanes!(|a: u32, b: u32| -> u32 { a | b << 16 }), d, a: low, b: high });
+            }
+            _ => self.emit(Op::Ww { f: lanes!(|a: u32| -> u32 { a }), d, a: results[0] }),
+        }
+        Ok(())
     }
 
     fn fused_half(&mut self, name: &Name<'_>, ty: Type, o: &[Operand]) -> Done {

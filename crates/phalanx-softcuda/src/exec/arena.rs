@@ -15,7 +15,7 @@ pub(crate) const BASE: u64 = 0x0600_0000_0000;
 /// Addresses of a device.
 const SPAN: u64 = 1 << 36;
 /// The most devices.
-const DEVICES: usize = 16;
+const DEVICES: usize = 64;
 /// The least gap between allocations.
 const GAP: u64 = 512;
 
@@ -250,7 +250,7 @@ mod tests {
 
     #[test]
     fn each_byte_has_a_state() {
-        let region = region(15).unwrap();
+        let region = region(63).unwrap();
         let memory = region.allocate(100, 1 << 20).unwrap();
         let unwritten = access(memory, 4, Kind::Read).unwrap_err().to_string();
         assert!(unwritten.contains("nothing has written"), "{unwritten}");

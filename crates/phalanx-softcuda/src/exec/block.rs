@@ -158,7 +158,7 @@ impl<'a> Block<'a> {
         for pc in places.clone() {
             let here: Vec<usize> =
                 waiting.iter().filter(|&&(_, at)| at == pc).map(|&(index, _)| index).collect();
-            let Op::Barrier { threads, vote, .. } = &self.machine.kernel.code[pc as usize].op else {
+            let Op::Barrier { threads, vote } = &self.machine.kernel.code[pc as usize].op else {
                 continue;
             };
             let (threads, vote) = (*threads, *vote);

@@ -241,7 +241,6 @@ pub(crate) enum Op {
     },
     /// A barrier among the warps of a block, and what threads vote at it.
     Barrier {
-        id: W,
         threads: Option<W>,
         vote: Option<BarrierVote>,
     },

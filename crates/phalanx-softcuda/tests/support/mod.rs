@@ -2,9 +2,11 @@
 
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
-use phalanx_softcuda as _;
+use phalanx_softcuda::Setting;
 use std::ffi::{CString, c_char, c_int, c_uint, c_void};
-use std::ptr;
+use std::process::Command;
+use std::sync::atomic::{AtomicI32, Ordering};
+use std::{env, ptr, thread};
 
 pub(crate) type Handle = *mut c_void;
 
@@ -12,6 +14,7 @@ pub(crate) const SUCCESS: u32 = 0;
 pub(crate) const INVALID_VALUE: u32 = 1;
 pub(crate) const OUT_OF_MEMORY: u32 = 2;
 pub(crate) const INVALID_PTX: u32 = 218;
+pub(crate) const NOT_READY: u32 = 600;
 pub(crate) const ILLEGAL_ADDRESS: u32 = 700;
 pub(crate) const ILLEGAL_INSTRUCTION: u32 = 715;
 pub(crate) const MISALIGNED_ADDRESS: u32 = 716;
@@ -56,6 +59,27 @@ unsafe extern "C" {
     fn phalanx_softcuda_set(variable: *const c_char, value: *const c_char) -> c_int;
 }
 
+/// Changes a setting of this process.
+pub(crate) fn set(setting: &Setting) {
+    let (name, value) = setting.variable();
+    let (name, value) = (CString::new(name).unwrap(), CString::new(value).unwrap());
+    // SAFETY: strings that end
+    assert_eq!(unsafe { phalanx_softcuda_set(name.as_ptr(), value.as_ptr()) }, 0);
+}
+
+/// Runs a test that changes settings in a process of its own. A test runner that does so anyway has said so.
+pub(crate) fn alone(test: impl FnOnce()) {
+    const ALONE: &str = "SOFTCUDA_TEST_ALONE";
+    if env::var_os("NEXTEST").is_some() || env::var_os(ALONE).is_some() {
+        return test();
+    }
+    let name = thread::current().name().unwrap_or_default().to_owned();
+    let program = env::current_exe().unwrap();
+    let run =
+        Command::new(program).args([&*name, "--exact", "--nocapture"]).env(ALONE, "1").status().unwrap();
+    assert!(run.success(), "{name} fails");
+}
+
 /// A parameter of a kernel.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Param {
@@ -63,31 +87,27 @@ pub(crate) enum Param {
     Long(u64),
 }
 
-/// Device 0.
+/// The number of the next device.
+static NEXT: AtomicI32 = AtomicI32::new(0);
+
+/// How many devices there are: one for each that a test binary asks for.
+const DEVICES: u32 = 64;
+
+/// A device that nothing has broken yet.
 #[derive(Debug)]
 pub(crate) struct Gpu;
 
 impl Gpu {
     pub(crate) fn new() -> Self {
+        set(&Setting::Devices(DEVICES));
         let mut context = ptr::null_mut();
         // SAFETY: valid pointers
         unsafe {
             assert_eq!(cuInit(0), SUCCESS);
-            assert_eq!(cuDevicePrimaryCtxRetain(&mut context, 0), SUCCESS);
+            assert_eq!(cuDevicePrimaryCtxRetain(&mut context, NEXT.fetch_add(1, Ordering::Relaxed)), SUCCESS);
             assert_eq!(cuCtxSetCurrent(context), SUCCESS);
         }
         Self
-    }
-
-    /// Device 0 with settings, by the names of their variables.
-    pub(crate) fn with(settings: &[phalanx_softcuda::Setting]) -> Self {
-        for setting in settings {
-            let (name, value) = setting.variable();
-            let (name, value) = (CString::new(name).unwrap(), CString::new(value).unwrap());
-            // SAFETY: strings that end
-            assert_eq!(unsafe { phalanx_softcuda_set(name.as_ptr(), value.as_ptr()) }, 0);
-        }
-        Self::new()
     }
 
     /// What the last fault was.
