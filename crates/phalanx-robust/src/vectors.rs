@@ -96,7 +96,7 @@ impl Vectors<'_> {
 
     /// Sums over all columns, here and on other ranks, in the order of the tree of blocks: `leaf` adds those over the
     /// columns of a block, counted from the first one here, to zeros.
-    fn totals<S>(
+    pub(crate) fn totals<S>(
         &self,
         width: usize,
         start: impl Fn() -> Result<S, GradError> + Sync,
