@@ -43,7 +43,7 @@ impl Attack for FangKrum {
         let mut krum = Robust::new(scene.attackers, Krum::default());
         loop {
             write(mean.iter().map(|m| if *m == 0.0 { 0.0 } else { -lambda * m.signum() }), out_d);
-            let report = krum.aggregate(scene.step, &scene.received(out_d), &mut result)?;
+            let report = krum.attempt(scene.step, &scene.received(out_d), &mut result)?;
             let is_selected =
                 report.weights.iter().any(|(id, weight)| *weight > 0.0 && *id >= scene.honest.len() as u64);
             if is_selected || lambda <= 1e-5 * longest {

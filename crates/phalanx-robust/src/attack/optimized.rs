@@ -32,7 +32,7 @@ pub struct OptIpm {
 }
 
 impl OptAlie {
-    /// Against a rule; one with memory should be given fresh.
+    /// Against a rule; what it would remember from step to step is not known to the attacker.
     #[must_use]
     pub fn against(rule: Robust) -> Self {
         OptAlie { rule }
@@ -40,7 +40,7 @@ impl OptAlie {
 }
 
 impl OptIpm {
-    /// Against a rule; one with memory should be given fresh.
+    /// Against a rule; what it would remember from step to step is not known to the attacker.
     #[must_use]
     pub fn against(rule: Robust) -> Self {
         OptIpm { rule }
@@ -103,7 +103,7 @@ fn harmful(
         |x: f64, out_d: &mut [f32]| super::write(base.iter().zip(direction).map(|(b, p)| b + x * p), out_d);
     let mut harm = |x: f64| {
         write(x, out_d);
-        match rule.aggregate(scene.step, &scene.received(out_d), &mut result) {
+        match rule.attempt(scene.step, &scene.received(out_d), &mut result) {
             Ok(_) => {
                 let away: Vec<f64> = result.iter().zip(&mean).map(|(x, m)| x.to_f64() - m).collect();
                 scene.length(&away)
