@@ -4,6 +4,10 @@
 #![forbid(unsafe_code)]
 #![expect(clippy::expect_used, clippy::missing_panics_doc, reason = "a helper that fails, fails its test")]
 
+mod apart;
+
+pub use apart::{Apart, HostExchange};
+
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -11,10 +15,10 @@ use phalanx::batch::Constant;
 use phalanx::comm::{Options, WorldError, WorldSize, run_ranks};
 use phalanx::data::{Source, shard_range};
 use phalanx::grad::Mean;
-use phalanx::nn::models::{ConfigValue, ModelConfig};
-use phalanx::nn::{AnyNet, ParamBuilder, Registry};
+use phalanx::nn::ParamBuilder;
+use phalanx::nn::models::{ConfigValue, Mlp, ModelConfig};
 use phalanx::optim::{OptimizerConfig, ScheduleConfig, SgdConfig};
-use phalanx::prelude::{Net, Watch};
+use phalanx::prelude::{TrainBackend, Watch};
 use phalanx::tensor::Cpu;
 use phalanx::train::events::StepDone;
 use phalanx::train::{
@@ -51,6 +55,12 @@ pub fn config() -> TrainConfig {
 /// The mean everywhere, SGD with momentum at the rate `lr`, a constant batch.
 #[must_use]
 pub fn methods(lr: f64) -> Methods<Device> {
+    methods_on(lr)
+}
+
+/// As [`methods`], on any device.
+#[must_use]
+pub fn methods_on<B: TrainBackend>(lr: f64) -> Methods<B> {
     let sgd = OptimizerConfig::Sgd(SgdConfig { lr, momentum: 0.9, ..SgdConfig::default() });
     Methods {
         over_samples: Box::new(Mean),
@@ -67,12 +77,17 @@ pub fn methods(lr: f64) -> Methods<Device> {
 /// A job of a small `mlp` for `ranks` ranks, at the rate 0.05.
 #[must_use]
 pub fn job(ranks: usize, config: TrainConfig) -> Job<Device> {
+    job_on(ranks, config, Device::new())
+}
+
+/// As [`job`], on any device.
+#[must_use]
+pub fn job_on<B: TrainBackend>(ranks: usize, config: TrainConfig, backend: B) -> Job<B> {
     let data = Source::Digits.open().and_then(|d| d.hold_out(0.1, 1)).expect("they come with the crate");
     let task = task_of(data.train.kind());
     let mut params = ParamBuilder::new();
-    let sizes = ModelConfig::new().with("hidden", ConfigValue::List(vec![32, 24]));
-    let net = Registry::default().build("mlp", sizes, &task, &mut params).expect("a known model");
-    let net: Arc<dyn AnyNet> = Arc::from(net);
+    let mut sizes = ModelConfig::new().with("hidden", ConfigValue::List(vec![32, 24]));
+    let net = Mlp::from_config(&mut sizes, &task, &mut params).expect("good sizes");
     check(&config, &data, ranks).expect("settings that fit");
     let parts = match config.reduction {
         Reduction::Fast => ranks,
@@ -80,17 +95,17 @@ pub fn job(ranks: usize, config: TrainConfig) -> Job<Device> {
     };
     let batch = usize::try_from(config.batch).expect("a small batch");
     let share = shard_range(batch, 0, parts).len();
-    let plan = Plan::new(&*net, &params.finish(), &task, &config, share).expect("a plan");
+    let plan = Plan::new(&net, &params.finish(), &task, &config, share).expect("a plan");
     Job {
         name: "test".to_owned(),
         model: "mlp".to_owned(),
         config,
-        net: net as Arc<dyn Net<Device>>,
+        net: Arc::new(net),
         task,
         plan,
         data,
-        methods: Box::new(|| methods(0.05)),
-        backend: Device::new(),
+        methods: Box::new(|| methods_on(0.05)),
+        backend,
         files: None,
         watch: Arc::new(Steps::default()),
         stop: never_stop(),
@@ -102,7 +117,7 @@ pub fn job(ranks: usize, config: TrainConfig) -> Job<Device> {
 ///
 /// # Errors
 /// The first failure of the world.
-pub fn train(ranks: usize, job: Job<Device>) -> Result<Outcome, WorldError<TrainError>> {
+pub fn train<B: TrainBackend>(ranks: usize, job: Job<B>) -> Result<Outcome, WorldError<TrainError>> {
     let options = Options { timeout: Duration::from_secs(20), grace: Duration::from_secs(5) };
     let outcomes = run_ranks(WorldSize(ranks), &options, move |comm| run_rank(&job, &comm))?;
     Ok(outcomes.into_iter().flatten().next().expect("rank 0 has an outcome"))

@@ -15,6 +15,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("phalanx-optim", 2),
     ("phalanx-batch", 2),
     ("phalanx-comm-mpi", 2),
+    ("phalanx-comm-nccl", 2),
     ("phalanx-robust", 2),
     ("phalanx-compress", 2),
     ("phalanx-train", 3),
@@ -26,10 +27,17 @@ const LAYERS: &[(&str, u8)] = &[
     ("phalanx-softcuda", 0),
 ];
 
-/// Crates with `unsafe` code: SIMD kernels, the memory that thread ranks share, the calls of MPI and CUDA, and what stands in
+/// Crates with `unsafe` code: SIMD kernels, the memory that thread ranks share, the calls of MPI, NCCL and CUDA, and what stands in
 /// for a GPU; xtask calls the compiler of kernels.
-const MAY_BE_UNSAFE: [&str; 6] =
-    ["phalanx-tensor", "phalanx-comm", "phalanx-comm-mpi", "phalanx-cuda", "phalanx-softcuda", "xtask"];
+const MAY_BE_UNSAFE: [&str; 7] = [
+    "phalanx-tensor",
+    "phalanx-comm",
+    "phalanx-comm-mpi",
+    "phalanx-comm-nccl",
+    "phalanx-cuda",
+    "phalanx-softcuda",
+    "xtask",
+];
 
 /// The longest file that still has one subject.
 const MAX_LINES: usize = 1200;

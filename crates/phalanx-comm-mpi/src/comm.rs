@@ -163,6 +163,10 @@ impl Communicator for MpiComm {
         self.lane.family.fail(CommError::aborted(self.lane.world_rank(), cause));
     }
 
+    fn failure(&self) -> Option<CommError> {
+        self.lane.family.listen().err()
+    }
+
     fn flight(&self) -> Vec<OpRecord> {
         self.lane.flight.records()
     }

@@ -196,6 +196,12 @@ pub trait Communicator: Send + Sync + Debug {
     /// No: that is what it is for.
     fn abort(&self, cause: &(dyn Error + 'static));
 
+    /// What ended the collectives of this world, as far as this rank knows. Any thread may ask, at any time.
+    ///
+    /// # Collective
+    /// No.
+    fn failure(&self) -> Option<CommError>;
+
     /// The last collectives of this rank on this communicator, oldest first.
     fn flight(&self) -> Vec<OpRecord>;
 

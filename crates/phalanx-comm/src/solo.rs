@@ -186,6 +186,10 @@ impl Communicator for SoloComm {
         self.failure.get_or_init(|| CommError::aborted(Rank::ZERO, cause));
     }
 
+    fn failure(&self) -> Option<CommError> {
+        self.failure.get().cloned()
+    }
+
     fn flight(&self) -> Vec<OpRecord> {
         self.flight.records()
     }

@@ -209,6 +209,10 @@ impl Communicator for ThreadComm {
         self.lane.fail(CommError::aborted(self.lane.world_rank(), cause));
     }
 
+    fn failure(&self) -> Option<CommError> {
+        self.lane.failure()
+    }
+
     fn flight(&self) -> Vec<OpRecord> {
         self.lane.group().flight(self.lane.rank().index()).records()
     }

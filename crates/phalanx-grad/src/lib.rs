@@ -39,6 +39,7 @@
 mod axis;
 mod blocks;
 mod error;
+mod exchange;
 mod gram;
 mod layout;
 mod mean;
@@ -58,6 +59,7 @@ mod weighted;
 pub use axis::{Axis, Ranks, Samples, Tasks};
 pub use blocks::Blocks;
 pub use error::GradError;
+pub use exchange::GradientExchange;
 pub use gram::Gram;
 pub use layout::{GradLayout, ParamSpan};
 pub use mean::Mean;

@@ -142,14 +142,17 @@ pub(crate) struct HardwareArgs {
     /// Vector instructions of the CPU kernels; their width decides the last bits of sums.
     #[arg(long, value_enum, default_value_t = Cpu::Auto)]
     pub(crate) cpu: Cpu,
-    /// Where tensors live.
-    #[arg(long, value_enum, default_value_t = Device::Cpu)]
+    /// Where tensors live: cpu, cuda for a GPU a rank, or cuda:N for that GPU.
+    #[arg(long, default_value_t = Device::Cpu, value_name = "DEVICE")]
     pub(crate) device: Device,
+    /// Let several ranks have one GPU; their gradients then meet in the memory of the host.
+    #[arg(long)]
+    pub(crate) share_devices: bool,
 }
 
 impl From<HardwareArgs> for Hardware {
     fn from(args: HardwareArgs) -> Self {
-        Self { device: args.device, cpu: args.cpu }
+        Self { device: args.device, cpu: args.cpu, shares_devices: args.share_devices }
     }
 }
 

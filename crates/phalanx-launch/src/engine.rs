@@ -5,7 +5,10 @@
 pub mod watchdog;
 
 mod curvature;
+mod device;
 mod federate;
+#[cfg(feature = "cuda")]
+mod gpus;
 mod job;
 mod over_ranks;
 mod poisoned;
@@ -14,6 +17,7 @@ mod post_mortem;
 mod refine;
 
 pub use curvature::{Curvature, CurvatureOptions, curvature};
+pub use device::{Device, DeviceError, UnknownDevice};
 pub use federate::{FederationPlan, PreparedFederation, plan_federation, prepare_federation};
 pub(crate) use federate::{evaluate_federated, federate};
 pub use refine::{Refinement, refine};
@@ -36,6 +40,7 @@ use phalanx_train::rundir::RunPaths;
 use phalanx_train::storage::Disk;
 use phalanx_train::{Failure, Files, Plan, Summary, Watch};
 
+use self::device::Devices;
 use self::job::{Culprit, Parts};
 use self::watchdog::Guarded;
 use crate::datasets;
@@ -55,14 +60,8 @@ pub struct Hardware {
     pub device: Device,
     /// Vector instructions of the CPU kernels.
     pub cpu: Cpu,
-}
-
-/// The device of the tensors.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-#[non_exhaustive]
-pub enum Device {
-    /// The CPU.
-    Cpu,
+    /// Whether several ranks may have one device.
+    pub shares_devices: bool,
 }
 
 /// Vector instructions of the CPU kernels. The width of vectors decides the last bits of sums.
@@ -174,8 +173,8 @@ pub struct StepTimes {
     pub train_loss: Option<f64>,
 }
 
-/// A run whose data are open and whose model is built.
-pub struct Prepared(Parts);
+/// A run whose data are open, whose model is built and whose devices are there.
+pub struct Prepared(Parts, Devices);
 
 impl std::fmt::Debug for Prepared {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -186,9 +185,18 @@ impl std::fmt::Debug for Prepared {
 /// Does all that can fail before a rank starts, so that a run that cannot be leaves nothing behind.
 ///
 /// # Errors
-/// When the data cannot be read, or the run does not fit them.
-pub fn prepare(run: &Run, registered: &Registered, hardware: Hardware) -> anyhow::Result<Prepared> {
-    job::parts(run, registered, hardware).map(Prepared)
+/// When the data cannot be read, or the run does not fit them; when there are no such devices.
+///
+/// # Collective
+/// Every process of `world`.
+pub(crate) fn prepare(
+    run: &Run,
+    registered: &Registered,
+    hardware: Hardware,
+    world: &World,
+) -> anyhow::Result<Prepared> {
+    let parts = job::parts(run, registered, hardware)?;
+    Ok(Prepared(parts, Devices::open(hardware, run.train.ranks, world)?))
 }
 
 /// Trains in the directory of `paths`, which holds the resolved run file. A run that was stopped on request says so in
@@ -205,7 +213,7 @@ pub(crate) fn train(
     world: &World,
     ui: &Arc<dyn Ui>,
 ) -> anyhow::Result<Option<Summary>> {
-    let Prepared(parts) = prepared;
+    let Prepared(parts, devices) = prepared;
     let injector = Injector::new(&run.faults.inject);
     let board = board(run.train.ranks, &injector);
     let files = Files {
@@ -220,7 +228,7 @@ pub(crate) fn train(
     let stop = options.stop_of();
     let bound = Duration::from_secs_f64(run.train.lost_after_seconds);
     let outcome = guarded(world, paths, bound, &injector, &board, || {
-        job::launch(run, parts, Some(files), watcher(ui), Some(stop), Arc::clone(&board), world)
+        job::launch(run, parts, devices, Some(files), watcher(ui), Some(stop), Arc::clone(&board), world)
     })?;
     Ok(outcome.map(|outcome| outcome.summary))
 }
@@ -411,6 +419,7 @@ pub fn evaluate(
     registered: &Registered,
     hardware: Hardware,
 ) -> anyhow::Result<Score> {
+    device::refuse(hardware, "eval")?;
     let Parts { data, plan, net, task, .. } = job::parts(run, registered, hardware)?;
     score(paths, split, which, &data, &plan, &*net, &task)
 }
@@ -571,10 +580,11 @@ pub(crate) fn bench_step(
     let mut run = run.clone();
     run.train.stop = Stop::Steps(steps);
     (run.train.eval_every_steps, run.train.eval_every_samples, run.train.log_every_steps) = (0, 0, u64::MAX);
-    let parts = job::parts(&run, registered, hardware)?;
+    let Prepared(parts, devices) = world.together(|| prepare(&run, registered, hardware, world))?;
     let predicted = parts.plan.arena_bytes;
     let ui: Arc<dyn Ui> = Arc::new(crate::ui::Silent);
-    let Some(outcome) = job::launch(&run, parts, None, watcher(&ui), None, Arc::default(), world)?? else {
+    let launched = job::launch(&run, parts, devices, None, watcher(&ui), None, Arc::default(), world)?;
+    let Some(outcome) = launched? else {
         return Ok(None);
     };
     let batch = run.train.batch as f64;

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use phalanx_train::ArtefactError;
 
+use crate::engine::DeviceError;
 use crate::hosts::HostsError;
 use crate::runfile::RunFileError;
 use crate::supervise::StarterError;
@@ -116,6 +117,7 @@ fn is_bad_input(cause: &(dyn Error + 'static)) -> bool {
     };
     let is_refused = cause.is::<RunFileError>() || cause.is::<UsageError>();
     is_refused
+        || cause.is::<DeviceError>()
         || cause.is::<HostsError>()
         || cause.is::<StarterError>()
         || cause.downcast_ref().is_some_and(is_refused_dir)

@@ -147,6 +147,28 @@ impl World {
         }
     }
 
+    /// The ranks of this process, of `ranks` in all, by their places among those of this host.
+    ///
+    /// # Collective
+    /// Every process.
+    ///
+    /// # Errors
+    /// When the ranks cannot be reached.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn on_this_host(&self, ranks: usize) -> anyhow::Result<std::ops::Range<usize>> {
+        match self {
+            Self::Threads => Ok(0..ranks),
+            #[cfg(feature = "mpi")]
+            Self::Mpi { mpi, .. } => {
+                let host = phalanx_train::host();
+                let all = mpi.comm().all_gather_bytes(host.as_bytes())?;
+                let before = all[..mpi.rank().index()].iter().filter(|other| **other == host.as_bytes());
+                let place = before.count();
+                Ok(place..place + 1)
+            }
+        }
+    }
+
     /// Returns when all ranks have come.
     ///
     /// # Errors

@@ -91,6 +91,18 @@ fn unknown_arguments_are_bad_input() {
 }
 
 #[test]
+fn devices_that_are_not_there_are_bad_input() {
+    let dir = Dir::new().with("run.toml", DIGITS);
+    dir.run(&["train", "run.toml", "--device", "gpu"]).refused("`gpu` is no device: cpu, cuda, or cuda:N");
+    let none =
+        if cfg!(feature = "cuda") { "the library libcuda" } else { "built without the feature `cuda`" };
+    for device in ["cuda", "cuda:9"] {
+        dir.run(&["train", "run.toml", "--device", device, "--run-dir", "run"]).refused(none);
+        assert!(!dir.path().join("run").exists(), "nothing is left behind");
+    }
+}
+
+#[test]
 fn completions_are_written_for_each_shell() {
     for shell in ["bash", "zsh", "fish"] {
         let script = Dir::new().run(&["completions", shell]).done();

@@ -324,6 +324,16 @@ impl<B: Backend> Graph<B> {
         inner.backend.view_mut(&mut inner.flat, range)
     }
 
+    /// The running statistics, on the host.
+    #[must_use]
+    pub fn statistics_to_vec(&self) -> Vec<B::Elem> {
+        let inner = self.inner.borrow();
+        let range = inner.params.grad_len()..inner.params.flat_len();
+        let mut host = vec![B::Elem::default(); range.len()];
+        inner.backend.download(inner.backend.view(&inner.flat, range), &mut host);
+        host
+    }
+
     /// Carries the directional derivative along `direction` (laid out as the trainable parameters) through everything
     /// computed from now on: forward mode, and over a backward pass exact Hessian-vector products.
     ///

@@ -104,9 +104,18 @@ pub trait Net<B: Backend>: Send + Sync {
 }
 
 /// A model on every kind of device that phalanx is built for. Implemented by whatever implements [`Net`] for all.
+#[cfg(not(feature = "cuda"))]
 pub trait AnyNet: Net<Cpu<f32>> + Net<Cpu<f64>> + Net<Meta<f32>> {}
 
+/// A model on every kind of device that phalanx is built for. Implemented by whatever implements [`Net`] for all.
+#[cfg(feature = "cuda")]
+pub trait AnyNet: Net<Cpu<f32>> + Net<Cpu<f64>> + Net<Meta<f32>> + Net<phalanx_cuda::Cuda> {}
+
+#[cfg(not(feature = "cuda"))]
 impl<N: Net<Cpu<f32>> + Net<Cpu<f64>> + Net<Meta<f32>>> AnyNet for N {}
+
+#[cfg(feature = "cuda")]
+impl<N: Net<Cpu<f32>> + Net<Cpu<f64>> + Net<Meta<f32>> + Net<phalanx_cuda::Cuda>> AnyNet for N {}
 
 /// Makes a model from its configuration.
 type Build =

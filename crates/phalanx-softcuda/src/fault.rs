@@ -75,7 +75,7 @@ pub(crate) fn report(fault: &Fault) {
 }
 
 /// Writes a line where it can be written: a test must not fail for a full disk.
-fn tell(text: &str) {
+pub(crate) fn tell(text: &str) {
     writeln!(std::io::stderr(), "{text}").unwrap_or_default();
     if let Some(path) = config::get().report
         && let Ok(mut file) = OpenOptions::new().create(true).append(true).open(path)

@@ -34,6 +34,8 @@ mod exec;
 mod fault;
 #[expect(unsafe_code, reason = "the calls of the dynamic loader")]
 mod library;
+#[expect(unsafe_code, reason = "functions that C calls, and memory of devices")]
+mod nccl;
 mod ptx;
 
 pub use config::{Schedule, Setting};

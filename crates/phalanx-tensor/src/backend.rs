@@ -59,6 +59,16 @@ pub trait Memory: Clone + Debug + Send + 'static {
     fn upload_index(&self, from: &[u32], to: Self::IndexViewMut<'_>);
     /// Copies indices to the host, equal lengths.
     fn download_index(&self, from: Self::IndexView<'_>, to: &mut [u32]);
+    /// Memory of the host as a view, without a copy; `None` where the device has memory of its own.
+    fn host_view<'a>(&self, host: &'a [Self::Elem]) -> Option<Self::View<'a>> {
+        let _ = host;
+        None
+    }
+    /// Memory of the host as a view to write; `None` exactly where [`Memory::host_view`] is.
+    fn host_view_mut<'a>(&self, host: &'a mut [Self::Elem]) -> Option<Self::ViewMut<'a>> {
+        let _ = host;
+        None
+    }
 }
 
 /// A device that can do every operator.

@@ -94,6 +94,12 @@ impl<T: Float> Memory for Cpu<T> {
     fn download_index(&self, from: &[u32], to: &mut [u32]) {
         to.copy_from_slice(from);
     }
+    fn host_view<'a>(&self, host: &'a [T]) -> Option<&'a [T]> {
+        Some(host)
+    }
+    fn host_view_mut<'a>(&self, host: &'a mut [T]) -> Option<&'a mut [T]> {
+        Some(host)
+    }
 }
 
 impl<T: Float> Backend for Cpu<T> {

@@ -148,6 +148,10 @@ impl Communicator for Faulty {
         self.inner.abort(cause);
     }
 
+    fn failure(&self) -> Option<CommError> {
+        self.inner.failure()
+    }
+
     fn flight(&self) -> Vec<OpRecord> {
         self.inner.flight()
     }

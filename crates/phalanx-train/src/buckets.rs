@@ -1,16 +1,20 @@
 //! The flat gradient: written by the backward pass, reduced bucket by bucket while it still runs.
 
 use crate::chunks::{ChunkGradients, Measure};
+use crate::device::Device;
+use crate::error::TrainError;
 use crate::events::GradientTraffic;
+use crate::gradient::DeviceGradient;
+use crate::host::TrainBackend;
 use crate::plan::Bucket;
 use crate::trace::{Clock, Lane, Phase, Span};
 use phalanx_comm::{CommError, Communicator, Pending, ReduceOp, Region};
 use phalanx_compress::Compressor;
 use phalanx_nn::{GradSink, ParamId, Params};
-use phalanx_tensor::Write;
+use phalanx_tensor::op::Moments;
+use phalanx_tensor::{Cpu, Write};
+use std::ops::Range;
 use std::sync::Arc;
-
-use crate::host::HostBackend;
 
 /// What becomes of a bucket when its last gradient is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,8 +26,10 @@ pub(crate) enum Launch {
 }
 
 /// Where a rank collects its gradient.
-pub(crate) struct Buckets<B: HostBackend> {
+pub(crate) struct Buckets<B: TrainBackend> {
     backend: B,
+    /// What the backward pass writes, where that is not the flat buffer.
+    device: Option<DeviceGradient<B>>,
     comm: Arc<dyn Communicator>,
     params: Params,
     plan: Vec<Bucket>,
@@ -48,15 +54,19 @@ pub(crate) struct Buckets<B: HostBackend> {
     step: u64,
 }
 
-impl<B: HostBackend> Buckets<B> {
+impl<B: TrainBackend> Buckets<B> {
     pub(crate) fn new(
-        backend: B,
+        device: Device<B>,
         comm: Arc<dyn Communicator>,
         params: Params,
         plan: Vec<Bucket>,
         clock: Clock,
         mut compressor: Option<Box<dyn Compressor>>,
-    ) -> Result<Self, CommError> {
+    ) -> Result<Self, TrainError> {
+        let Device { backend, exchange } = device;
+        // what is compressed is compressed on the host
+        let exchange = exchange.filter(|_| compressor.is_none());
+        let device = DeviceGradient::new(&backend, exchange, params.grad_len())?;
         let count = params.iter().count();
         let mut bucket_of = vec![0; count];
         for (b, bucket) in plan.iter().enumerate() {
@@ -68,6 +78,7 @@ impl<B: HostBackend> Buckets<B> {
         }
         Ok(Buckets {
             backend,
+            device,
             comm,
             bucket_of,
             parts: Vec::with_capacity(plan.len()),
@@ -91,6 +102,9 @@ impl<B: HostBackend> Buckets<B> {
     /// Takes the flat buffer for the gradient of a step, of one chunk or more, the first of `samples` samples.
     pub(crate) fn begin(&mut self, step: u64, mut flat: Region<f32>, measure: Measure, samples: usize) {
         self.step = step;
+        if let Some(device) = &mut self.device {
+            device.begin();
+        }
         self.chunks.begin(measure, flat.len());
         self.chunks.open(samples);
         self.parts.clear();
@@ -117,9 +131,8 @@ impl<B: HostBackend> Buckets<B> {
         }
         for b in 0..self.plan.len() {
             self.clear_silent(b);
-            let at = self.plan[b].range.start;
-            self.chunks.part(&self.backend, at, &self.parts[b]);
-            self.chunks.keep(at, &self.parts[b]);
+            self.measure(b);
+            self.chunks.keep(self.plan[b].range.start, &self.parts[b]);
         }
         self.chunks.open(samples);
     }
@@ -136,7 +149,8 @@ impl<B: HostBackend> Buckets<B> {
     }
 
     /// Ends the gradient: what had no contribution counts as zero, what has not left leaves (with
-    /// [`Launch::Reduce`]), and the whole buffer comes back.
+    /// [`Launch::Reduce`]), and the whole buffer comes back. On a device, [`Buckets::view`] has the numbers, and the
+    /// buffer once [`Buckets::to_host`] has brought them there.
     pub(crate) fn finish(&mut self, lane: Option<&mut Lane>) -> Result<Region<f32>, CommError> {
         for b in 0..self.plan.len() {
             self.clear_silent(b);
@@ -147,6 +161,7 @@ impl<B: HostBackend> Buckets<B> {
         if let Some(error) = self.error.take() {
             return Err(error);
         }
+        let travelled = !(self.pending.is_empty() && self.compressing.is_empty());
         let (mut lane, step, clock) = (lane, self.step, self.clock);
         let mut record = |b: usize, start_ns| {
             if let Some(lane) = lane.as_deref_mut() {
@@ -170,7 +185,51 @@ impl<B: HostBackend> Buckets<B> {
                 unreachable!("buckets are neighbours");
             }
         }
+        if let Some(device) = &mut self.device {
+            device.finish()?;
+            if travelled {
+                device.written_on_host();
+                device.to_device(&flat);
+            }
+        }
         Ok(flat)
+    }
+
+    /// The gradient that [`Buckets::finish`] gave, as the backend takes it.
+    pub(crate) fn view<'v>(&'v self, flat: &'v Region<f32>) -> B::View<'v> {
+        let whole = 0..flat.len();
+        match &self.device {
+            Some(device) => device.view(whole),
+            None => host_view(&self.backend, flat),
+        }
+    }
+
+    /// Sums over a part of it.
+    pub(crate) fn moments(&self, flat: &Region<f32>, part: Range<usize>) -> Moments {
+        match &self.device {
+            Some(device) => self.backend.moments(device.view(part)),
+            None => self.backend.moments(host_view(&self.backend, &flat[part])),
+        }
+    }
+
+    /// Brings it to the host, where it is not there already.
+    pub(crate) fn to_host(&mut self, flat: &mut Region<f32>) {
+        if let Some(device) = &mut self.device {
+            device.to_host(flat);
+        }
+    }
+
+    /// The buffer was written on the host: that is the gradient from now on.
+    pub(crate) fn replaced_by(&mut self, flat: &Region<f32>) {
+        if let Some(device) = &mut self.device {
+            device.written_on_host();
+            device.to_device(flat);
+        }
+    }
+
+    /// Whether what was read from the device since the last call may be used.
+    pub(crate) fn check(&self) -> Result<(), TrainError> {
+        self.device.as_ref().map_or(Ok(()), DeviceGradient::check)
     }
 
     /// Zeros where a bucket has had no contribution.
@@ -178,16 +237,45 @@ impl<B: HostBackend> Buckets<B> {
         for i in 0..self.plan[b].params.len() {
             let id = self.plan[b].params[i];
             if !self.begun[id.index()] {
-                self.slice(id).fill(0.0);
+                let span = self.params.span(id);
+                match &mut self.device {
+                    Some(device) => device.clear(span.offset..span.offset + span.len),
+                    None => self.slice(id).fill(0.0),
+                }
             }
         }
     }
 
+    /// Looks at a bucket before it leaves, where the step asks for it.
+    fn measure(&mut self, b: usize) {
+        if self.chunks.is_measured() {
+            self.bring(b);
+            self.chunks.part(&Cpu::<f32>::new(), self.plan[b].range.start, &self.parts[b]);
+        }
+    }
+
+    /// The numbers of a bucket, in its part of the flat buffer.
+    fn bring(&mut self, b: usize) {
+        if let Some(device) = &self.device {
+            device.download(self.plan[b].range.clone(), &mut self.parts[b]);
+        }
+    }
+
     fn leave(&mut self, b: usize) {
-        self.chunks.part(&self.backend, self.plan[b].range.start, &self.parts[b]);
+        self.measure(b);
         self.next = b + 1;
         if self.launch == Launch::Hold || self.error.is_some() {
             return;
+        }
+        if let Some(device) = &mut self.device {
+            if device.exchanges() {
+                self.error = device.start(self.plan[b].range.clone()).err();
+                return;
+            }
+            if self.comm.size().get() == 1 && self.compressor.is_none() {
+                return;
+            }
+            self.bring(b);
         }
         let part = std::mem::replace(&mut self.parts[b], Region::zeroed(0));
         let started = match &mut self.compressor {
@@ -226,14 +314,33 @@ impl<B: HostBackend> Buckets<B> {
     }
 }
 
-impl<B: HostBackend> GradSink<B> for Buckets<B> {
-    fn target(&mut self, param: ParamId) -> (Write, &mut [f32]) {
+/// A backend without memory of its own takes the host's.
+fn host_view<'v, B: TrainBackend>(backend: &B, host: &'v [f32]) -> B::View<'v> {
+    let Some(view) = backend.host_view(host) else { unreachable!("{} has its own memory", backend.name()) };
+    view
+}
+
+impl<B: TrainBackend> GradSink<B> for Buckets<B> {
+    fn target(&mut self, param: ParamId) -> (Write, B::ViewMut<'_>) {
         let begun = std::mem::replace(&mut self.begun[param.index()], true);
         self.ever[param.index()] = true;
-        (if begun { Write::Add } else { Write::Set }, self.slice(param))
+        let write = if begun { Write::Add } else { Write::Set };
+        let span = self.params.span(param);
+        let view = match &mut self.device {
+            Some(device) => device.target(span.offset..span.offset + span.len),
+            None => {
+                let b = self.bucket_of[param.index()];
+                let at = span.offset - self.plan[b].range.start;
+                let Some(view) = self.backend.host_view_mut(&mut self.parts[b][at..at + span.len]) else {
+                    unreachable!("{} has its own memory", self.backend.name())
+                };
+                view
+            }
+        };
+        (write, view)
     }
 
-    fn tangent(&mut self, param: ParamId) -> (Write, &mut [f32]) {
+    fn tangent(&mut self, param: ParamId) -> (Write, B::ViewMut<'_>) {
         // Training carries no direction, so that this is never called; a place of its own would cost a second buffer.
         unreachable!("training carries no direction, asked for parameter {}", param.index())
     }

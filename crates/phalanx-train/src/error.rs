@@ -6,6 +6,7 @@ use phalanx_compress::CompressError;
 use phalanx_data::DataError;
 use phalanx_grad::GradError;
 use phalanx_nn::NnError;
+use phalanx_tensor::TensorError;
 
 /// An error of the training loop.
 #[derive(Debug, thiserror::Error)]
@@ -137,6 +138,9 @@ pub enum TrainError {
     /// A collective failed: another rank's error, a panic, a stall.
     #[error("communication failed")]
     Comm(#[from] CommError),
+    /// The device failed, or has too little memory.
+    #[error("the device failed")]
+    Device(#[from] TensorError),
     /// The model failed.
     #[error("the model failed")]
     Nn(#[from] NnError),

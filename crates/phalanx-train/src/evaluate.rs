@@ -2,7 +2,7 @@
 
 use crate::checkpoint::Checkpoint;
 use crate::error::TrainError;
-use crate::host::HostBackend;
+use crate::host::TrainBackend;
 use crate::plan::{Plan, Tile, losses};
 use crate::state::flat_from;
 use phalanx_comm::{Communicator, CommunicatorExt, SoloComm};
@@ -30,7 +30,7 @@ pub struct Score {
 ///
 /// # Errors
 /// Those of the model and of the communicator.
-pub fn evaluate<B: HostBackend>(
+pub fn evaluate<B: TrainBackend>(
     comm: &dyn Communicator,
     graph: &mut Graph<B>,
     net: &dyn Net<B>,
@@ -48,7 +48,7 @@ pub fn evaluate<B: HostBackend>(
 ///
 /// # Errors
 /// As [`evaluate`].
-pub fn evaluate_telling<B: HostBackend>(
+pub fn evaluate_telling<B: TrainBackend>(
     comm: &dyn Communicator,
     graph: &mut Graph<B>,
     net: &dyn Net<B>,
@@ -82,6 +82,7 @@ pub fn evaluate_telling<B: HostBackend>(
         tile_done();
     }
     graph.reset(Mode::Train, 0, 0);
+    graph.backend().check()?;
     comm.all_reduce_sum(&mut sums)?;
     #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
     let labels = (data.len() * task.labels_per_sample()).max(1) as f64;
@@ -104,7 +105,7 @@ pub fn task_of(kind: &SampleKind) -> Task {
 ///
 /// # Errors
 /// [`TrainError::Resume`] when the checkpoint is of another model, and those of the model.
-pub fn score_checkpoint<B: HostBackend>(
+pub fn score_checkpoint<B: TrainBackend>(
     backend: B,
     plan: &Plan,
     net: &dyn Net<B>,

@@ -9,8 +9,9 @@ use phalanx_tensor::Backend;
 pub struct Methods<B: Backend> {
     /// One gradient a rank from its samples. The mean is ordinary backpropagation.
     pub over_samples: Box<dyn Reduce<Samples, B>>,
-    /// One gradient from those of the ranks. The mean is the bucketed, overlapped all-reduce.
-    pub over_ranks: Box<dyn Reduce<Ranks, B>>,
+    /// One gradient from those of the ranks. The mean is the bucketed, overlapped all-reduce. Other rules compare what
+    /// ranks have exchanged, which is in the memory of the host on every backend.
+    pub over_ranks: Box<dyn Reduce<Ranks>>,
     /// One gradient from those of the tasks; the models of this version have one task.
     pub over_tasks: Box<dyn Reduce<Tasks, B>>,
     /// How the gradient travels where its rule over ranks is the mean; none: as it is.

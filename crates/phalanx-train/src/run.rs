@@ -3,13 +3,14 @@
 use crate::checkpoint::{Checkpoint, Checkpoints, Meta, Snapshot};
 use crate::compression;
 use crate::config::{Limit, Reduction, TrainConfig};
+use crate::device::Device;
 use crate::error::TrainError;
 use crate::evaluate::{Score, evaluate_telling};
 use crate::events::{
     Aggregated, CheckpointSaved, ChunkStatistics, EvalDone, Event, EventWriter, GradientTraffic,
     PolicyDecided, RankLeftOut, RunFinished, RunStarted, Split, StepDone, WarningRaised,
 };
-use crate::host::HostBackend;
+use crate::host::TrainBackend;
 use crate::methods::MakeMethods;
 use crate::model_file::{self, ModelFile};
 use crate::plan::Plan;
@@ -56,7 +57,7 @@ pub trait Watch: Send + Sync {
 }
 
 /// A run, ready to be started on every rank.
-pub struct Job<B: HostBackend> {
+pub struct Job<B: TrainBackend> {
     /// Name of the run.
     pub name: String,
     /// Name of the model.
@@ -73,7 +74,7 @@ pub struct Job<B: HostBackend> {
     pub data: Splits,
     /// Makes the methods of a rank.
     pub methods: Box<MakeMethods<B>>,
-    /// The device.
+    /// The device of every rank, unless [`run_rank_on`] is given others.
     pub backend: B,
     /// The files; without, nothing is written.
     pub files: Option<Files>,
@@ -104,7 +105,7 @@ pub struct Files {
     pub storage: Arc<dyn Storage>,
 }
 
-impl<B: HostBackend> fmt::Debug for Job<B> {
+impl<B: TrainBackend> fmt::Debug for Job<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Job").field("name", &self.name).field("model", &self.model).finish_non_exhaustive()
     }
@@ -132,11 +133,26 @@ pub struct Outcome {
 ///
 /// # Errors
 /// This rank's own error; another's comes as [`TrainError::Comm`].
-pub fn run_rank<B: HostBackend>(
+pub fn run_rank<B: TrainBackend>(
     job: &Job<B>,
     comm: &Arc<dyn Communicator>,
 ) -> Result<Option<Outcome>, TrainError> {
-    let mut run = Run::start(job, comm)?;
+    run_rank_on(job, comm, Device::new(job.backend.clone()))
+}
+
+/// Trains on this rank, on a device of its own.
+///
+/// # Collective
+/// As [`run_rank`].
+///
+/// # Errors
+/// As [`run_rank`]; [`TrainError::Device`] for the device's.
+pub fn run_rank_on<B: TrainBackend>(
+    job: &Job<B>,
+    comm: &Arc<dyn Communicator>,
+    device: Device<B>,
+) -> Result<Option<Outcome>, TrainError> {
+    let mut run = Run::start(job, comm, device)?;
     run.train()?;
     run.finish()
 }
@@ -148,7 +164,7 @@ struct Open {
     checkpoints: Checkpoints,
 }
 
-struct Run<'a, B: HostBackend> {
+struct Run<'a, B: TrainBackend> {
     job: &'a Job<B>,
     comm: Arc<dyn Communicator>,
     worker: Worker<'a, B>,
@@ -170,8 +186,8 @@ struct Run<'a, B: HostBackend> {
     stopped: bool,
 }
 
-impl<'a, B: HostBackend> Run<'a, B> {
-    fn start(job: &'a Job<B>, comm: &Arc<dyn Communicator>) -> Result<Self, TrainError> {
+impl<'a, B: TrainBackend> Run<'a, B> {
+    fn start(job: &'a Job<B>, comm: &Arc<dyn Communicator>, device: Device<B>) -> Result<Self, TrainError> {
         let methods = (job.methods)();
         let compression = methods.compression.as_ref().map_or("none", |compressor| compressor.name());
         let plan =
@@ -185,7 +201,7 @@ impl<'a, B: HostBackend> Run<'a, B> {
         let clock = Clock::start();
         let spans = if job.files.as_ref().is_some_and(|f| f.trace) { TRACE_SPANS } else { 0 };
         let mut worker = Worker::new(
-            job.backend.clone(),
+            device,
             Arc::clone(comm),
             &*job.net,
             job.task,
@@ -496,6 +512,8 @@ impl<'a, B: HostBackend> Run<'a, B> {
         let worker = &self.worker;
         let flat = worker.graph.params_to_vec();
         let mut state = worker.methods.over_time.state(worker.graph.backend());
+        // what the device cannot vouch for is not kept
+        worker.graph.backend().check()?;
         state.extend(state::of_rule(&*worker.methods.over_ranks));
         state.extend(compression);
         state.extend(momentum);
@@ -535,14 +553,17 @@ impl<'a, B: HostBackend> Run<'a, B> {
 
     /// Running statistics that ranks kept apart become one: their mean.
     fn average_statistics(&mut self) -> Result<(), TrainError> {
-        let statistics = self.worker.graph.statistics_mut();
+        let graph = &mut self.worker.graph;
+        let mut statistics = graph.statistics_to_vec();
         if statistics.is_empty() || self.comm.size().get() == 1 {
             return Ok(());
         }
-        self.comm.all_reduce_sum(statistics)?;
+        self.comm.all_reduce_sum(&mut statistics)?;
         #[expect(clippy::cast_precision_loss, reason = "there are few ranks")]
         let scale = 1.0 / self.comm.size().get() as f32;
         statistics.iter_mut().for_each(|s| *s *= scale);
+        let backend = graph.backend().clone();
+        backend.upload(&statistics, graph.statistics_mut());
         Ok(())
     }
 
@@ -679,7 +700,7 @@ fn open(files: &Files, place: &Place) -> Result<Open, TrainError> {
 }
 
 /// The newest good checkpoint. Rank 0 moves refused ones out of the way once all ranks have read theirs.
-fn load<B: HostBackend>(
+fn load<B: TrainBackend>(
     job: &Job<B>,
     files: &Files,
     comm: &Arc<dyn Communicator>,
@@ -778,8 +799,8 @@ pub fn check_policy(
 ///
 /// # Errors
 /// [`TrainError::RuleOverShards`] and [`TrainError::PolicyNeedsMean`], for rules other than the mean.
-pub fn check_rule<B: HostBackend>(
-    rule: &dyn Reduce<Ranks, B>,
+pub fn check_rule(
+    rule: &dyn Reduce<Ranks>,
     policy: &dyn BatchPolicy,
     config: &TrainConfig,
 ) -> Result<(), TrainError> {

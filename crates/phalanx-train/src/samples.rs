@@ -2,7 +2,7 @@
 //! the mean gradient once that is known.
 
 use crate::error::TrainError;
-use crate::host::HostBackend;
+use crate::host::TrainBackend;
 use phalanx_grad::{ChunkSums, Projections};
 use phalanx_nn::{
     Coverage, GradSink, Graph, NnError, ParamId, Params, Recording, SampleNorms, SampleProducts,
@@ -16,7 +16,7 @@ use std::ops::Range;
 pub(crate) const RECORDED_BYTES: u64 = 1 << 30;
 
 /// Per-sample statistics of a rank, and the memory for them.
-pub(crate) struct SampleStatistics<B: HostBackend> {
+pub(crate) struct SampleStatistics<B: TrainBackend> {
     coverage: Coverage,
     params: Params,
     norms: SampleNorms<B>,
@@ -28,7 +28,8 @@ pub(crate) struct SampleStatistics<B: HostBackend> {
     recorded: usize,
     /// Tiles for which there was no room.
     missed: Vec<Range<usize>>,
-    unread: Vec<f32>,
+    /// As long as the longest parameter; made when a gradient is first thrown away.
+    unread: Option<B::Buf>,
     projections: bool,
     /// Bytes for recordings; what finds no room is computed again.
     room: u64,
@@ -36,7 +37,7 @@ pub(crate) struct SampleStatistics<B: HostBackend> {
     sums: ChunkSums,
 }
 
-impl<B: HostBackend> SampleStatistics<B> {
+impl<B: TrainBackend> SampleStatistics<B> {
     pub(crate) fn new(params: &Params, coverage: &Coverage) -> Self {
         SampleStatistics {
             coverage: coverage.clone(),
@@ -47,7 +48,7 @@ impl<B: HostBackend> SampleStatistics<B> {
             recordings: Vec::new(),
             recorded: 0,
             missed: Vec::new(),
-            unread: Vec::new(),
+            unread: None,
             projections: false,
             room: 0,
             sums: ChunkSums::default(),
@@ -83,7 +84,7 @@ impl<B: HostBackend> SampleStatistics<B> {
 
     /// `sum g_j^2` over the samples since the last [`SampleStatistics::clear_squares`], for each coordinate `j`, of what
     /// each added to the gradient of the batch.
-    pub(crate) fn squares(&self) -> Option<&[f32]> {
+    pub(crate) fn squares(&self) -> Option<B::View<'_>> {
         self.squares.as_ref().filter(|_| self.measures_squares).map(SampleSquares::view)
     }
 
@@ -144,7 +145,7 @@ impl<B: HostBackend> SampleStatistics<B> {
     pub(crate) fn project(
         &self,
         backend: &B,
-        mean: &[f32],
+        mean: B::View<'_>,
         batch: usize,
     ) -> Result<BTreeMap<usize, Projections>, TrainError> {
         let mut projections = BTreeMap::new();
@@ -162,13 +163,20 @@ impl<B: HostBackend> SampleStatistics<B> {
         &mut self,
         graph: &Graph<B>,
         (loss, seed): (Var<'_, B>, f64),
-        mean: &[f32],
+        mean: B::View<'_>,
         tile: &Range<usize>,
         batch: usize,
     ) -> Result<Projections, TrainError> {
         let mut products = SampleProducts::new(&self.params, &self.coverage, mean);
         products.begin(tile.len());
-        let mut unread = Unread { params: &self.params, memory: &mut self.unread };
+        let memory = match &mut self.unread {
+            Some(memory) => memory,
+            None => {
+                let longest = self.params.iter().map(|(.., span)| span.len).max().unwrap_or(0);
+                self.unread.insert(graph.backend().alloc(longest)?)
+            }
+        };
+        let mut unread = Unread { backend: graph.backend(), params: &self.params, memory };
         graph.backward_observed(loss, seed, &mut unread, &mut products)?;
         Ok(summed(&mut products, batch)?)
     }
@@ -178,7 +186,7 @@ impl<B: HostBackend> SampleStatistics<B> {
     }
 }
 
-fn summed<B: HostBackend>(
+fn summed<B: TrainBackend>(
     products: &mut SampleProducts<'_, B>,
     batch: usize,
 ) -> Result<Projections, NnError> {
@@ -190,27 +198,25 @@ fn summed<B: HostBackend>(
 }
 
 /// Where a gradient goes that nobody reads.
-struct Unread<'a> {
+struct Unread<'a, B: TrainBackend> {
+    backend: &'a B,
     params: &'a Params,
-    memory: &'a mut Vec<f32>,
+    memory: &'a mut B::Buf,
 }
 
-impl Unread<'_> {
-    fn place(&mut self, param: ParamId) -> (Write, &mut [f32]) {
+impl<B: TrainBackend> Unread<'_, B> {
+    fn place(&mut self, param: ParamId) -> (Write, B::ViewMut<'_>) {
         let len = self.params.span(param).len;
-        if self.memory.len() < len {
-            self.memory.resize(len, 0.0);
-        }
-        (Write::Set, &mut self.memory[..len])
+        (Write::Set, self.backend.view_mut(self.memory, 0..len))
     }
 }
 
-impl<B: HostBackend> GradSink<B> for Unread<'_> {
-    fn target(&mut self, param: ParamId) -> (Write, &mut [f32]) {
+impl<B: TrainBackend> GradSink<B> for Unread<'_, B> {
+    fn target(&mut self, param: ParamId) -> (Write, B::ViewMut<'_>) {
         self.place(param)
     }
 
-    fn tangent(&mut self, param: ParamId) -> (Write, &mut [f32]) {
+    fn tangent(&mut self, param: ParamId) -> (Write, B::ViewMut<'_>) {
         self.place(param)
     }
 }

@@ -3,7 +3,7 @@
 use crate::checkpoint::{Checkpoint, EpochCursor, Meta};
 use crate::compression;
 use crate::error::TrainError;
-use crate::host::HostBackend;
+use crate::host::TrainBackend;
 use crate::momentum;
 use crate::tensor_file::{NamedTensor, Values};
 use crate::worker::Worker;
@@ -127,7 +127,7 @@ pub fn state_tensors(state: &[StateTensor]) -> Result<Vec<NamedTensor<'_>>, Trai
 const OF_RULE: &str = "over-ranks.";
 
 /// The state of the rule over ranks, under names of its own.
-pub(crate) fn of_rule<B: HostBackend>(rule: &dyn Reduce<Ranks, B>) -> Vec<StateTensor> {
+pub(crate) fn of_rule(rule: &dyn Reduce<Ranks>) -> Vec<StateTensor> {
     let named = |tensor: StateTensor| StateTensor { name: format!("{OF_RULE}{}", tensor.name), ..tensor };
     rule.state().into_iter().map(named).collect()
 }
@@ -145,7 +145,7 @@ pub fn state_of(held: &Checkpoint) -> Vec<StateTensor> {
 }
 
 /// Puts a checkpoint into a rank.
-pub(crate) fn restore<B: HostBackend>(
+pub(crate) fn restore<B: TrainBackend>(
     worker: &mut Worker<'_, B>,
     held: &Checkpoint,
 ) -> Result<(), TrainError> {

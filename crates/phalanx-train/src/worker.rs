@@ -7,9 +7,10 @@ pub(crate) use statistics::can_measure;
 use crate::buckets::{Buckets, Launch};
 use crate::chunks::{ChunkGradients, Measure};
 use crate::config::{OnNonFinite, Reduction, TrainConfig};
+use crate::device::Device;
 use crate::error::TrainError;
 use crate::events::GradientTraffic;
-use crate::host::HostBackend;
+use crate::host::TrainBackend;
 use crate::methods::Methods;
 use crate::momentum::RankMomentum;
 use crate::plan::{Plan, Tile, losses, tiles};
@@ -27,6 +28,7 @@ use phalanx_grad::{
     StepTime, UpdateStep,
 };
 use phalanx_nn::{Graph, Mode, Net, Task};
+use phalanx_tensor::Cpu;
 use phalanx_tensor::op::Moments;
 use std::ops::Range;
 use std::sync::Arc;
@@ -70,7 +72,7 @@ pub(crate) struct Batch<'a> {
     pub(crate) stop: bool,
 }
 
-pub(crate) struct Worker<'a, B: HostBackend> {
+pub(crate) struct Worker<'a, B: TrainBackend> {
     pub(crate) comm: Arc<dyn Communicator>,
     pub(crate) graph: Graph<B>,
     pub(crate) methods: Methods<B>,
@@ -105,10 +107,10 @@ pub(crate) struct Worker<'a, B: HostBackend> {
     shards: ChunkGradients,
 }
 
-impl<'a, B: HostBackend> Worker<'a, B> {
+impl<'a, B: TrainBackend> Worker<'a, B> {
     #[expect(clippy::too_many_arguments, reason = "what a rank is made of")]
     pub(crate) fn new(
-        backend: B,
+        device: Device<B>,
         comm: Arc<dyn Communicator>,
         net: &'a dyn Net<B>,
         task: Task,
@@ -120,6 +122,7 @@ impl<'a, B: HostBackend> Worker<'a, B> {
         trace_len: usize,
     ) -> Result<Self, TrainError> {
         let rank = comm.rank();
+        let backend = device.backend.clone();
         let graph = Graph::new(backend.clone(), plan.params.clone(), config.seed)?;
         let layout = GradLayout::flat(plan.params.grad_len());
         methods.over_time.prepare(&backend, &layout)?;
@@ -137,7 +140,7 @@ impl<'a, B: HostBackend> Worker<'a, B> {
             can_compress(compressor.name(), config.reduction, methods.over_ranks.is_mean())?;
         }
         let (params, cut) = (plan.params.clone(), plan.buckets.clone());
-        let buckets = Buckets::new(backend, Arc::clone(&comm), params, cut, clock, compression)?;
+        let buckets = Buckets::new(device, Arc::clone(&comm), params, cut, clock, compression)?;
         let lane = (trace_len > 0).then(|| Lane::with_capacity(rank.index() as u64, clock, trace_len));
         Ok(Worker {
             comm,
@@ -183,21 +186,22 @@ impl<'a, B: HostBackend> Worker<'a, B> {
         let needs = self.methods.policy.needs(&context);
         let measure = self.prepare(&needs)?;
         let mut data_time = Duration::ZERO;
-        let (flat, sums, hits_and_stop, moments) = match self.tree {
+        let (mut flat, sums, hits_and_stop, moments) = match self.tree {
             None => self.fast(data, batch, measure, &mut data_time)?,
             Some(tree) => self.reproducible(data, batch, measure, tree, &mut data_time)?,
         };
+        self.buckets.check()?;
         let stop = hits_and_stop[1] > 0.0;
         let start = self.now();
         let mut block = sums.zip(moments).map(|(sums, moments)| sums.block(&moments));
         if needs.projections {
-            let projections = self.projections(data, batch, &flat)?;
+            let projections = self.projections(data, batch, &mut flat)?;
             block = block.zip(projections).map(|(block, projections)| block.with_projections(projections));
         }
         self.enter(batch.step, control::Phase::Update);
         let finite = block.loss.is_finite() && block.nonfinite == 0 && block.n.is_finite();
         if let (true, Some(rule)) = (finite, needs.coordinates) {
-            block = self.coordinates(rule, &flat, block)?;
+            block = self.coordinates(rule, &mut flat, block)?;
         }
         let mut lr = scheduled;
         if finite {
@@ -216,7 +220,8 @@ impl<'a, B: HostBackend> Worker<'a, B> {
                 grad_norm_l1: block.norm_l1,
             };
             let backend = self.graph.backend().clone();
-            self.methods.over_time.update(&backend, &update, self.graph.params_mut(), &flat)?;
+            let gradient = self.buckets.view(&flat);
+            self.methods.over_time.update(&backend, &update, self.graph.params_mut(), gradient)?;
         }
         if let (false, Some(compressor)) = (finite, self.buckets.compressor_mut()) {
             compressor.forget();
@@ -443,13 +448,15 @@ impl<'a, B: HostBackend> Worker<'a, B> {
             self.squares = Some(sums);
         }
         if !mean {
+            self.buckets.to_host(&mut flat);
             self.aggregate(batch, &range, &mut flat)?;
+            self.buckets.replaced_by(&flat);
         }
         let local = self.local_sums(batch, range.len(), loss);
         // Each rank looks at its part of the reduced gradient, in blocks as `moments` sums them.
         let part = shard_range(flat.len().div_ceil(BLOCK), rank, size);
         let part = part.start * BLOCK..(part.end * BLOCK).min(flat.len());
-        let m = self.graph.backend().moments(&flat[part.start.min(part.end)..part.end]);
+        let m = self.buckets.moments(&flat, part.start.min(part.end)..part.end);
         let mut packed = [0.0; PACKED];
         packed[..ChunkSums::LEN].copy_from_slice(&local.pack());
         #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
@@ -489,8 +496,7 @@ impl<'a, B: HostBackend> Worker<'a, B> {
         }
         let samples =
             ranks.ranks().map(|r| shard_range(samples, r.index(), ranks.get()).len() as u64).collect();
-        let backend = self.graph.backend().clone();
-        let set = RankShards::exchange(&*self.comm, backend, flat, samples, &mut self.parts)?;
+        let set = RankShards::exchange(&*self.comm, Cpu::<f32>::new(), flat, samples, &mut self.parts)?;
         match self.methods.over_ranks.reduce(batch.step, &set, flat, &mut self.scratch) {
             // every rank has found the same, and takes the step for one that gave no number
             Err(GradError::TooManyInvalid { .. } | GradError::NonFinite { .. })
@@ -531,9 +537,10 @@ impl<'a, B: HostBackend> Worker<'a, B> {
                 Some(leaf) => leaf,
                 None => self.comm.alloc(self.plan.params.grad_len())?,
             };
-            let (leaf, loss, hits) =
+            let (mut leaf, loss, hits) =
                 self.gradient(data, batch, &range, leaf, (Launch::Hold, Measure::default()), data_time)?;
-            self.shards.whole(self.graph.backend(), range.len(), &leaf);
+            self.buckets.to_host(&mut leaf);
+            self.shards.whole(&Cpu::<f32>::new(), range.len(), &leaf);
             let local = match self.samples.as_mut().filter(|_| self.measures_samples) {
                 Some(samples) => samples.take(loss),
                 None => {
@@ -572,7 +579,8 @@ impl<'a, B: HostBackend> Worker<'a, B> {
             self.squares = sums.into_iter().next().map(|(_, sums)| sums);
         }
         let sums = tree_all_reduce_f64(&*self.comm, tree, &own, ChunkSums::LEN + 1)?;
-        let m = self.graph.backend().moments(&flat);
+        self.buckets.replaced_by(&flat);
+        let m = self.buckets.moments(&flat, 0..flat.len());
         #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
         let held = [m.sum_sq, m.sum_abs, m.nonfinite as f64, f64::from(u8::from(batch.stop))];
         // The same numbers on every rank already, but for the request to stop.
@@ -591,8 +599,9 @@ impl<'a, B: HostBackend> Worker<'a, B> {
         let flat = self.take_flat()?;
         self.measures_samples = false;
         let mut time = Duration::ZERO;
-        let (flat, loss, _) =
+        let (mut flat, loss, _) =
             self.gradient(data, batch, &range, flat, (Launch::Hold, Measure::default()), &mut time)?;
+        self.buckets.to_host(&mut flat);
         let guilty = if loss.is_finite() {
             let params = self.plan.params.iter().filter(|(_, spec, _)| spec.trainable);
             let found = params.into_iter().find(|(_, _, span)| {

@@ -17,7 +17,8 @@
 //! | [`train`] | the one loop, checkpoints, what a run leaves |
 //! | [`federated`] | clients, rounds, server algorithms, attackers |
 //!
-//! With the feature `mpi` there is also `mpi`, ranks as processes under `mpirun` or `srun`.
+//! With the feature `mpi` there is also `mpi`, ranks as processes under `mpirun` or `srun`; with `cuda`, NVIDIA GPUs as a
+//! device; with `nccl`, sums of gradients between them.
 //!
 //! The program `phalanx`, which trains from run files, is the crate `phalanx-launch` above this one.
 //!
@@ -40,7 +41,11 @@ pub use phalanx_batch as batch;
 pub use phalanx_comm as comm;
 #[cfg(feature = "mpi")]
 pub use phalanx_comm_mpi as mpi;
+#[cfg(feature = "nccl")]
+pub use phalanx_comm_nccl as nccl;
 pub use phalanx_compress as compress;
+#[cfg(feature = "cuda")]
+pub use phalanx_cuda as cuda;
 pub use phalanx_data as data;
 pub use phalanx_federated as federated;
 pub use phalanx_grad as grad;

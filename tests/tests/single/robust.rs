@@ -142,7 +142,7 @@ fn what_a_rule_cannot_compare_is_refused() {
 fn a_policy_that_takes_the_gradient_for_the_mean_is_refused() {
     let ramp = phalanx::batch::PolicyConfig::NoiseScale(phalanx::batch::NoiseScaleConfig::default());
     let policy = ramp.build().expect("defaults are in range");
-    let refused = phalanx::train::check_rule::<Device>(&Robust::new(0, Median), &*policy, &config());
+    let refused = phalanx::train::check_rule(&Robust::new(0, Median), &*policy, &config());
     assert!(matches!(refused, Err(TrainError::PolicyNeedsMean { rule: "median", .. })), "{refused:?}");
-    assert!(phalanx::train::check_rule::<Device>(&phalanx::grad::Mean, &*policy, &config()).is_ok());
+    assert!(phalanx::train::check_rule(&phalanx::grad::Mean, &*policy, &config()).is_ok());
 }

@@ -60,6 +60,11 @@ impl Lane {
         self.stats.read()
     }
 
+    /// What the world has failed of.
+    pub(crate) fn failure(&self) -> Option<CommError> {
+        self.group.family.check().err()
+    }
+
     /// Fails the world with a misuse by this rank, so that the others do not wait for it.
     #[cold]
     pub(crate) fn fail(&self, error: CommError) -> CommError {

@@ -80,7 +80,7 @@ fn one(
     for note in run.notes() {
         context.ui.note(&note);
     }
-    let prepared = engine::prepare(&run, context.registered, args.hardware.into())?;
+    let prepared = engine::prepare(&run, context.registered, args.hardware.into(), &World::Threads)?;
     let run_dir = match is_resumed {
         true => RunDir::at(dir, Existing::Resume)?,
         false => {

@@ -34,7 +34,12 @@ impl Startable for FederatedRun {
         if raw.is_federated() { Ok(()) } else { Err(other()) }
     }
 
-    fn prepare(&self, registered: &Registered, hardware: Hardware) -> anyhow::Result<Self::Prepared> {
+    fn prepare(
+        &self,
+        registered: &Registered,
+        hardware: Hardware,
+        _world: &World,
+    ) -> anyhow::Result<Self::Prepared> {
         engine::prepare_federation(self, registered, hardware)
     }
 

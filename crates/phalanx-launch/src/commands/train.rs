@@ -42,7 +42,12 @@ pub(super) trait Startable: Described {
     fn check_kind(raw: &RawRun) -> Result<(), UsageError>;
 
     /// All that can fail before a rank starts.
-    fn prepare(&self, registered: &Registered, hardware: Hardware) -> anyhow::Result<Self::Prepared>;
+    fn prepare(
+        &self,
+        registered: &Registered,
+        hardware: Hardware,
+        world: &World,
+    ) -> anyhow::Result<Self::Prepared>;
 
     /// Writes what it would do.
     fn write_plan(
@@ -84,8 +89,13 @@ impl Startable for Run {
         if raw.is_federated() { Err(other()) } else { Ok(()) }
     }
 
-    fn prepare(&self, registered: &Registered, hardware: Hardware) -> anyhow::Result<engine::Prepared> {
-        engine::prepare(self, registered, hardware)
+    fn prepare(
+        &self,
+        registered: &Registered,
+        hardware: Hardware,
+        world: &World,
+    ) -> anyhow::Result<engine::Prepared> {
+        engine::prepare(self, registered, hardware, world)
     }
 
     fn write_plan(
@@ -175,7 +185,7 @@ fn ready<R: Startable>(
         }
         return Ok(None);
     }
-    let prepared = run.prepare(context.registered, args.hardware.into())?;
+    let prepared = run.prepare(context.registered, args.hardware.into(), world)?;
     // a rank that cannot start must not leave a run directory behind either
     world.meet()?;
     let dir = match (world.is_root(), &earlier) {

@@ -9,7 +9,7 @@ use phalanx_tensor::Cpu;
 use phalanx_train::LossSurface;
 use phalanx_train::rundir::RunPaths;
 
-use super::{Hardware, Which, job, load};
+use super::{Hardware, Which, device, job, load};
 use crate::runfile::{Registered, Run};
 
 /// How much is looked at.
@@ -45,6 +45,7 @@ pub fn curvature(
     registered: &Registered,
     hardware: Hardware,
 ) -> anyhow::Result<Curvature> {
+    device::refuse(hardware, "inspect")?;
     let parts = job::parts(run, registered, hardware)?;
     let held = load(paths, options.which)?;
     let data = Arc::clone(&parts.data.train);

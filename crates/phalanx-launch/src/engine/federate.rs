@@ -18,7 +18,7 @@ use phalanx_train::{
 };
 
 use super::job::{Culprit, bad_input, model, on_ranks, optimizer, pin};
-use super::{Hardware, Score, Split, TrainOptions, Which, board, guarded, open_data, score, watcher};
+use super::{Hardware, Score, Split, TrainOptions, Which, board, device, guarded, open_data, score, watcher};
 use crate::aggregation::OverRanks;
 use crate::faults::Injector;
 use crate::federation::{algorithm, attackers};
@@ -158,6 +158,7 @@ struct Parts {
 }
 
 fn parts(run: &FederatedRun, registered: &Registered, hardware: Hardware) -> anyhow::Result<Parts> {
+    device::refuse(hardware, "federate")?;
     pin(hardware)?;
     let data = open_data(&run.data, &run.model, run.seed)?;
     let task = task_of(data.train.kind());

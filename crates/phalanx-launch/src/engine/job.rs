@@ -18,13 +18,14 @@ use phalanx_optim::{
 };
 use phalanx_tensor::{Cpu, CpuLevel};
 use phalanx_train::{
-    Files, Job, Limit, Methods, OnNonFinite, Outcome, Plan, Reduction, TrainConfig, TrainError, Watch, check,
-    check_policy, check_rule, never_stop, run_rank, task_of,
+    Device, Files, Job, Limit, Methods, OnNonFinite, Outcome, Plan, Reduction, TrainBackend, TrainConfig,
+    TrainError, Watch, check, check_policy, check_rule, never_stop, run_rank_on, task_of,
 };
 
 #[cfg(feature = "mpi")]
 use phalanx_comm::cost::{Choice, Method};
 
+use super::device::Devices;
 use super::over_ranks::OverRanks;
 use super::poisoned::Poisoned;
 use super::policy::{self, Policy};
@@ -205,12 +206,12 @@ fn schedule(run: &Run) -> anyhow::Result<ScheduleConfig> {
 }
 
 /// Makes the methods that the run file names, checked once here so that making them cannot fail later.
-fn methods(
+fn methods<B: TrainBackend>(
     run: &Run,
     policy: Policy,
-) -> anyhow::Result<impl Fn() -> Methods<Cpu<f32>> + Send + Sync + 'static> {
+) -> anyhow::Result<impl Fn() -> Methods<B> + Send + Sync + 'static> {
     let (optimizer, schedule, compression) = (optimizer(&run.optimizer), schedule(run)?, compression(run));
-    optimizer.build::<Cpu<f32>>().map_err(bad_input)?;
+    optimizer.build::<B>().map_err(bad_input)?;
     schedule.build().map_err(bad_input)?;
     policy.build().map_err(bad_input)?;
     compression.build().map_err(bad_input)?;
@@ -235,32 +236,65 @@ fn methods(
 }
 
 /// What each rank works on: the same but for the data of ranks that flip labels.
-struct Jobs {
-    honest: Job<Cpu<f32>>,
-    poisoned: Vec<(Vec<usize>, Job<Cpu<f32>>)>,
+struct Jobs<B: TrainBackend> {
+    honest: Job<B>,
+    poisoned: Vec<(Vec<usize>, Job<B>)>,
 }
 
-impl Jobs {
-    fn of(&self, rank: Rank) -> &Job<Cpu<f32>> {
+impl<B: TrainBackend> Jobs<B> {
+    fn of(&self, rank: Rank) -> &Job<B> {
         let poisoned = self.poisoned.iter().find(|(ranks, _)| ranks.contains(&rank.index()));
         poisoned.map_or(&self.honest, |(_, job)| job)
     }
 }
 
 /// Runs on all ranks, or on this one of them, and returns what rank 0 has to say, on rank 0.
+#[expect(clippy::too_many_arguments, reason = "what a job is launched with")]
 pub(super) fn launch(
     run: &Run,
     parts: Parts,
+    devices: Devices,
     files: Option<Files>,
     watch: Arc<dyn Watch>,
     stop: Option<Arc<dyn Fn() -> bool + Send + Sync>>,
     board: Arc<Board>,
     world: &World,
 ) -> anyhow::Result<Result<Option<Outcome>, WorldError<TrainError>>> {
-    let net: Arc<dyn Net<Cpu<f32>>> = parts.net;
+    let outside = Outside { files, watch, stop: stop.unwrap_or_else(never_stop), board };
+    match devices {
+        Devices::Cpu => {
+            let (net, cpu) = (Arc::clone(&parts.net) as Arc<dyn Net<Cpu<f32>>>, Cpu::<f32>::new());
+            launch_on(run, &parts, &outside, world, (net, cpu), move |_| Ok(Device::new(cpu)))
+        }
+        #[cfg(feature = "cuda")]
+        Devices::Cuda(gpus) => {
+            let net = Arc::clone(&parts.net) as Arc<dyn Net<phalanx_cuda::Cuda>>;
+            let timeout = Duration::from_secs_f64(run.train.timeout_seconds);
+            let any = gpus.any();
+            launch_on(run, &parts, &outside, world, (net, any), move |comm| gpus.of(comm, timeout))
+        }
+    }
+}
+
+/// What a job has to do with besides its run.
+struct Outside {
+    files: Option<Files>,
+    watch: Arc<dyn Watch>,
+    stop: Arc<dyn Fn() -> bool + Send + Sync>,
+    board: Arc<Board>,
+}
+
+/// As [`launch`], each rank on the device that `device` opens for it.
+fn launch_on<B: TrainBackend>(
+    run: &Run,
+    parts: &Parts,
+    outside: &Outside,
+    world: &World,
+    (net, backend): (Arc<dyn Net<B>>, B),
+    device: impl Fn(&Arc<dyn Communicator>) -> Result<Device<B>, TrainError> + Send + Sync + 'static,
+) -> anyhow::Result<Result<Option<Outcome>, WorldError<TrainError>>> {
     let (model, _) = model(&run.model);
-    let stop = stop.unwrap_or_else(never_stop);
-    let job = |data: Splits| -> anyhow::Result<Job<Cpu<f32>>> {
+    let job = |data: Splits| -> anyhow::Result<Job<B>> {
         Ok(Job {
             name: run.name.clone(),
             model: model.clone(),
@@ -269,12 +303,12 @@ pub(super) fn launch(
             task: parts.task,
             plan: parts.plan.clone(),
             data,
-            methods: Box::new(methods(run, parts.policy.clone())?),
-            backend: Cpu::<f32>::new(),
-            files: files.clone(),
-            watch: Arc::clone(&watch),
-            stop: Arc::clone(&stop),
-            board: Arc::clone(&board),
+            methods: Box::new(methods::<B>(run, parts.policy.clone())?),
+            backend: backend.clone(),
+            files: outside.files.clone(),
+            watch: Arc::clone(&outside.watch),
+            stop: Arc::clone(&outside.stop),
+            board: Arc::clone(&outside.board),
         })
     };
     let mut poisoned = Vec::new();
@@ -287,7 +321,7 @@ pub(super) fn launch(
     let jobs = Arc::new(Jobs { honest: job(parts.data.clone())?, poisoned });
     let timeout = Duration::from_secs_f64(run.train.timeout_seconds);
     Ok(on_ranks(world, run.train.ranks, timeout, run.comm.algorithm, move |comm| {
-        run_rank(jobs.of(comm.rank()), &comm)
+        run_rank_on(jobs.of(comm.rank()), &comm, device(&comm)?)
     }))
 }
 

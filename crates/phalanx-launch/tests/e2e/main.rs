@@ -4,6 +4,8 @@ mod adaptive;
 mod artefacts;
 mod bits;
 mod cluster;
+#[cfg(feature = "nccl")]
+mod devices;
 mod failures;
 mod federated;
 mod launch;

@@ -3,38 +3,43 @@
 use super::{Batch, Worker};
 use crate::chunks::{ChunkGradients, Measure};
 use crate::error::TrainError;
-use crate::host::HostBackend;
+use crate::host::TrainBackend;
 use crate::plan::{Plan, Tile, losses};
 use crate::samples::{RECORDED_BYTES, SampleStatistics};
 use phalanx_comm::{Agreed, Region, agree_max, agree_sum, tree_all_reduce_f64};
 use phalanx_data::{Dataset, shard_range};
 use phalanx_grad::{ChunkSums, Chunks, CoordinateRule, Needs, Projections, ScalarBlock};
 use phalanx_nn::{Coverage, Mode};
+use phalanx_tensor::Cpu;
 use phalanx_tensor::op::Moments;
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-impl<B: HostBackend> Worker<'_, B> {
+impl<B: TrainBackend> Worker<'_, B> {
     /// `m_c g_cj^2` of each coordinate `j`, added up over the samples at hand or over `chunks`.
     pub(super) fn squares_into(&self, chunks: &ChunkGradients, batch: &Batch<'_>, sums: &mut [f32]) {
         let of_samples = self.samples.as_ref().filter(|_| self.measures_samples);
-        let squares = of_samples.and_then(SampleStatistics::squares).unwrap_or(chunks.squares());
+        match of_samples.and_then(SampleStatistics::squares) {
+            Some(squares) => self.graph.backend().download(squares, sums),
+            None => sums.copy_from_slice(chunks.squares()),
+        }
         // they are of what chunks added to the gradient of the batch, the mean over its samples
         #[expect(clippy::cast_precision_loss, reason = "batches are far below 2^24")]
         let size = batch.indices.len() as f32;
-        sums.iter_mut().zip(squares).for_each(|(sum, square)| *sum = size * size * square);
+        sums.iter_mut().for_each(|sum| *sum *= size * size);
     }
 
     /// The ratio of the coordinates, from the sums of squares that the step left in `squares`.
     pub(super) fn coordinates(
         &mut self,
         rule: CoordinateRule,
-        flat: &Region<f32>,
+        flat: &mut Region<f32>,
         block: Agreed<ScalarBlock>,
     ) -> Result<Agreed<ScalarBlock>, TrainError> {
         let trainable = self.plan.params.iter().filter(|(_, spec, _)| spec.trainable);
         let tensors: Vec<Range<usize>> =
             trainable.map(|(_, _, span)| span.offset..span.offset + span.len).collect();
+        self.buckets.to_host(flat);
         let ratio = match &self.squares {
             Some(squares) => rule.ratio(squares, flat, block.samples, block.chunks, &tensors),
             None => f64::INFINITY,
@@ -88,7 +93,7 @@ impl<B: HostBackend> Worker<'_, B> {
         &mut self,
         data: &dyn Dataset,
         batch: &Batch<'_>,
-        mean: &[f32],
+        mean: &mut Region<f32>,
     ) -> Result<Agreed<Projections>, TrainError> {
         let (rank, size) = (self.comm.rank(), self.comm.size());
         let share = |part, parts| shard_range(batch.indices.len(), part, parts);
@@ -105,6 +110,7 @@ impl<B: HostBackend> Worker<'_, B> {
                 own.extend(sum);
             }
         } else {
+            self.buckets.to_host(mean);
             for (shard, share) in shares.into_iter().enumerate() {
                 let sum = self.chunk_projections(batch, mean, shard, share.len());
                 own.extend([sum.p1, sum.p2]);
@@ -122,9 +128,10 @@ impl<B: HostBackend> Worker<'_, B> {
         &mut self,
         data: &dyn Dataset,
         batch: &Batch<'_>,
-        mean: &[f32],
+        mean: &Region<f32>,
     ) -> Result<BTreeMap<usize, Projections>, TrainError> {
         let Some(samples) = &mut self.samples else { return Ok(BTreeMap::new()) };
+        let mean = self.buckets.view(mean);
         let size = batch.indices.len();
         let mut tiles = samples.project(self.graph.backend(), mean, size)?;
         #[expect(clippy::cast_precision_loss, reason = "batches are far below 2^52")]
@@ -150,7 +157,7 @@ impl<B: HostBackend> Worker<'_, B> {
         shard: usize,
         len: usize,
     ) -> Projections {
-        let backend = self.graph.backend();
+        let backend = &Cpu::<f32>::new();
         let mut sum = Projections::default();
         let mut add = |samples: usize, product: f64| {
             if samples > 0 {
