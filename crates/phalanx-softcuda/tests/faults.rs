@@ -5,8 +5,8 @@ mod support;
 use phalanx_softcuda::Setting;
 use std::ptr;
 use support::{
-    Gpu, ILLEGAL_ADDRESS, ILLEGAL_INSTRUCTION, INVALID_VALUE, MISALIGNED_ADDRESS, Param, SUCCESS, alone,
-    cuCtxSynchronize, cuFuncSetAttribute, cuGetErrorName, cuMemFree_v2, module, set,
+    ASSERT, Gpu, ILLEGAL_ADDRESS, ILLEGAL_INSTRUCTION, INVALID_VALUE, MISALIGNED_ADDRESS, Param, SUCCESS,
+    alone, cuCtxSynchronize, cuFuncSetAttribute, cuGetErrorName, cuMemFree_v2, module, set,
 };
 
 /// Registers of all kernels here.
@@ -214,6 +214,15 @@ fn an_asynchronous_copy_that_nobody_waits_for() {
         fault.contains("k.cu:7") && fault.contains("while an asynchronous copy to it is under way"),
         "{fault}"
     );
+}
+
+#[test]
+fn an_assertion_that_does_not_hold() {
+    let body = "{ .reg .b64 t; .param .b64 param0; mov.u64 t, 0; st.param.b64 [param0], t; .loc 1 3 1
+        call.uni __assertfail, (param0); }";
+    let (code, fault) = fault_of(32, body);
+    assert_eq!(code, ASSERT);
+    assert!(fault.contains("k.cu:3: an assertion of the kernel does not hold"), "{fault}");
 }
 
 #[test]

@@ -97,6 +97,21 @@ fn words() {
 }
 
 #[test]
+fn only_the_low_bits_of_a_short_register_count() {
+    let body = ".reg .pred %p<9>; .reg .b16 %rs<9>; .reg .b32 %r<9>; .reg .b64 %rd<3>;
+        ld.param.u64 %rd1, [k_param_0]; ld.param.s16 %rs1, [k_param_1]; ld.param.s8 %rs2, [k_param_1];
+        setp.eq.s16 %p1, %rs1, -32768; selp.u32 %r1, 1, 0, %p1; setp.lt.s16 %p2, %rs1, -1; selp.u32 %r2, 1, 0, %p2;
+        setp.hi.u16 %p3, %rs1, 32767; selp.u32 %r3, 1, 0, %p3; shr.u16 %rs3, %rs1, 4; cvt.u32.u16 %r4, %rs3;
+        min.u16 %rs4, %rs1, -2; cvt.u32.u16 %r5, %rs4; cvt.u32.s16 %r6, %rs1; add.s16 %rs5, %rs2, 1; cvt.u32.u16 %r7, %rs5;
+        st.global.v4.u32 [%rd1], {%r1, %r2, %r3, %r4}; st.global.v2.u32 [%rd1+16], {%r5, %r6}; st.global.u32 [%rd1+24], %r7;";
+    let gpu = Gpu::new();
+    let kernel = gpu.kernel(&support::module(".param .u64 k_param_0, .param .u16 k_param_1", body), "k");
+    let out = gpu.allocate(28);
+    assert_eq!(gpu.run(kernel, 1, 1, &[Param::Long(out), Param::Word(0x8000)]), SUCCESS, "{}", gpu.fault());
+    assert_eq!(gpu.download::<u32>(out, 7), [1, 1, 1, 0x800, 0x8000, 0xffff_8000, 1]);
+}
+
+#[test]
 fn longs() {
     let pairs = drawn((any::<u64>(), any::<u64>()), 200);
     let (mut a, mut b): (Vec<u64>, Vec<u64>) = pairs.into_iter().unzip();

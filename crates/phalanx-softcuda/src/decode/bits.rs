@@ -21,7 +21,8 @@ impl Decoder<'_> {
             ("not", 2) => self.ww(lanes!(|a: u32| -> u32 { !a & 0xffff }), o),
             ("not", 4) => self.ww(lanes!(|a: u32| -> u32 { !a }), o),
             ("not", 8) => self.dd(lanes!(|a: u64| -> u64 { !a }), o),
-            ("cnot", 2 | 4) => self.ww(lanes!(|a: u32| -> u32 { u32::from(a == 0) }), o),
+            ("cnot", 2) => self.ww(lanes!(|a: u32| -> u32 { u32::from(a & 0xffff == 0) }), o),
+            ("cnot", 4) => self.ww(lanes!(|a: u32| -> u32 { u32::from(a == 0) }), o),
             ("cnot", 8) => self.dd(lanes!(|a: u64| -> u64 { u64::from(a == 0) }), o),
             ("lop3", 4) => {
                 let [d, a, b, c, Operand::Integer(table)] = o else { return Err(OPERANDS) };
@@ -148,7 +149,11 @@ impl Decoder<'_> {
             ("shl", 4, _) => {
                 self.www(lanes!(|a: u32, b: u32| -> u32 { if b < 32 { a << (b & 31) } else { 0 } }), o)
             }
-            ("shr", 2 | 4, false) => {
+            ("shr", 2, false) => self.www(
+                lanes!(|a: u32, b: u32| -> u32 { if b < 16 { (a & 0xffff) >> (b & 15) } else { 0 } }),
+                o,
+            ),
+            ("shr", 4, false) => {
                 self.www(lanes!(|a: u32, b: u32| -> u32 { if b < 32 { a >> (b & 31) } else { 0 } }), o)
             }
             ("shr", 2, true) => self.www(

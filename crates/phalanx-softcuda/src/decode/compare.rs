@@ -23,16 +23,14 @@ macro_rules! of {
 macro_rules! of_integers {
     ($name:expr, $bits:ty, |$x:ident| $value:expr) => {
         match $name {
-            "eq" => Some(lanes_where!(|a, b: $bits| a == b) as fn(&[$bits; 32], &[$bits; 32]) -> u32),
-            "ne" => Some(lanes_where!(|a, b: $bits| a != b) as fn(&[$bits; 32], &[$bits; 32]) -> u32),
-            "lt" => Some(lanes_where!(|a, b: $bits| of!(|$x| $value, a) < of!(|$x| $value, b)) as _),
-            "le" => Some(lanes_where!(|a, b: $bits| of!(|$x| $value, a) <= of!(|$x| $value, b)) as _),
-            "gt" => Some(lanes_where!(|a, b: $bits| of!(|$x| $value, a) > of!(|$x| $value, b)) as _),
-            "ge" => Some(lanes_where!(|a, b: $bits| of!(|$x| $value, a) >= of!(|$x| $value, b)) as _),
-            "lo" => Some(lanes_where!(|a, b: $bits| a < b) as _),
-            "ls" => Some(lanes_where!(|a, b: $bits| a <= b) as _),
-            "hi" => Some(lanes_where!(|a, b: $bits| a > b) as _),
-            "hs" => Some(lanes_where!(|a, b: $bits| a >= b) as _),
+            "eq" => Some(lanes_where!(|a, b: $bits| of!(|$x| $value, a) == of!(|$x| $value, b))
+                as fn(&[$bits; 32], &[$bits; 32]) -> u32),
+            "ne" => Some(lanes_where!(|a, b: $bits| of!(|$x| $value, a) != of!(|$x| $value, b))
+                as fn(&[$bits; 32], &[$bits; 32]) -> u32),
+            "lt" | "lo" => Some(lanes_where!(|a, b: $bits| of!(|$x| $value, a) < of!(|$x| $value, b)) as _),
+            "le" | "ls" => Some(lanes_where!(|a, b: $bits| of!(|$x| $value, a) <= of!(|$x| $value, b)) as _),
+            "gt" | "hi" => Some(lanes_where!(|a, b: $bits| of!(|$x| $value, a) > of!(|$x| $value, b)) as _),
+            "ge" | "hs" => Some(lanes_where!(|a, b: $bits| of!(|$x| $value, a) >= of!(|$x| $value, b)) as _),
             _ => None,
         }
     };
@@ -75,7 +73,8 @@ macro_rules! of_floats {
 /// A comparison of registers of up to 32 bits.
 fn narrow(relation: &str, ty: Type) -> Option<Compare32> {
     match ty {
-        Type::U16 | Type::B16 | Type::U32 | Type::B32 => of_integers!(relation, u32, |x| x),
+        Type::U16 | Type::B16 => of_integers!(relation, u32, |x| x as u16),
+        Type::U32 | Type::B32 => of_integers!(relation, u32, |x| x),
         Type::S16 => of_integers!(relation, u32, |x| (x as u16).cast_signed()),
         Type::S32 => of_integers!(relation, u32, |x| x.cast_signed()),
         Type::F32 => of_floats!(relation, u32, |x| f32::from_bits(x)),

@@ -1,4 +1,6 @@
 //! Arithmetic of integers.
+//!
+//! Of a register of 16 bits only the low ones count: what else the word holds is never looked at.
 
 use super::{Decoder, Done, Name, OPERANDS, UNKNOWN};
 use crate::exec::{Op, P, lanes};
@@ -57,10 +59,26 @@ impl Decoder<'_> {
                 self.ddd(lanes!(|a: u64, b: u64| -> u64 { a.wrapping_sub(b) }), o)
             }
 
-            ("div", Type::U32 | Type::U16) => {
+            ("div", Type::U16) => self.www(
+                lanes!(|a: u32, b: u32| -> u32 { (a & 0xffff).checked_div(b & 0xffff).unwrap_or(0xffff) }),
+                o,
+            ),
+            ("rem", Type::U16) => self.www(
+                lanes!(|a: u32, b: u32| -> u32 {
+                    (a & 0xffff).checked_rem(b & 0xffff).unwrap_or(a & 0xffff)
+                }),
+                o,
+            ),
+            ("min", Type::U16) => {
+                self.www(lanes!(|a: u32, b: u32| -> u32 { (a & 0xffff).min(b & 0xffff) }), o)
+            }
+            ("max", Type::U16) => {
+                self.www(lanes!(|a: u32, b: u32| -> u32 { (a & 0xffff).max(b & 0xffff) }), o)
+            }
+            ("div", Type::U32) => {
                 self.www(lanes!(|a: u32, b: u32| -> u32 { a.checked_div(b).unwrap_or(u32::MAX) }), o)
             }
-            ("rem", Type::U32 | Type::U16) => {
+            ("rem", Type::U32) => {
                 self.www(lanes!(|a: u32, b: u32| -> u32 { a.checked_rem(b).unwrap_or(a) }), o)
             }
             ("div", Type::S32) => self.www(
@@ -105,8 +123,8 @@ impl Decoder<'_> {
                 o,
             ),
 
-            ("min", Type::U32 | Type::U16) => self.www(lanes!(|a: u32, b: u32| -> u32 { a.min(b) }), o),
-            ("max", Type::U32 | Type::U16) => self.www(lanes!(|a: u32, b: u32| -> u32 { a.max(b) }), o),
+            ("min", Type::U32) => self.www(lanes!(|a: u32, b: u32| -> u32 { a.min(b) }), o),
+            ("max", Type::U32) => self.www(lanes!(|a: u32, b: u32| -> u32 { a.max(b) }), o),
             ("min", Type::S32) => self.www(
                 lanes!(|a: u32, b: u32| -> u32 { a.cast_signed().min(b.cast_signed()).cast_unsigned() }),
                 o,

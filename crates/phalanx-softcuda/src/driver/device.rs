@@ -278,3 +278,13 @@ unsafe extern "C" fn cuDeviceGetDefaultMemPool(pool: *mut *mut c_void, device: c
 extern "C" fn cuMemPoolSetAttribute(pool: *mut c_void, _attribute: c_int, value: *mut c_void) -> Code {
     if pool.is_null() || value.is_null() { Code::INVALID_VALUE } else { Code::SUCCESS }
 }
+
+/// Tables of functions that NVIDIA's libraries share and nobody documents, of which there is none. NVRTC asks for one.
+///
+/// # Safety
+/// As above.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn cuGetExportTable(table: *mut *const c_void, _id: *const [u8; 16]) -> Code {
+    // SAFETY: as the caller promises
+    code(unsafe { put(table, std::ptr::null()) }.and(Err(Code::NOT_FOUND)))
+}

@@ -17,6 +17,7 @@ pub(crate) const OUT_OF_MEMORY: u32 = 2;
 pub(crate) const INVALID_PTX: u32 = 218;
 pub(crate) const NOT_READY: u32 = 600;
 pub(crate) const ILLEGAL_ADDRESS: u32 = 700;
+pub(crate) const ASSERT: u32 = 710;
 pub(crate) const ILLEGAL_INSTRUCTION: u32 = 715;
 pub(crate) const MISALIGNED_ADDRESS: u32 = 716;
 
