@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::thread;
 
 use anyhow::{Context as _, Result, bail};
 
 use crate::nvrtc::Nvrtc;
 use crate::shell::root;
 
-/// The package of the compiler, whose version and checksum stand in `nvrtc.txt` beside this file's directory.
+/// The package of the compiler, whose version and checksum are in `xtask/nvrtc.txt`.
 pub(crate) const PACKAGE: &str = "nvidia-cuda-nvrtc-cu12";
 
 /// The version of the compiler. Its PTX is what drivers from CUDA 12.9 on compile; newer compilers' is not.
@@ -98,18 +99,27 @@ fn compile(nvrtc: &Nvrtc, sources: &Path) -> Result<BTreeMap<String, Vec<u8>>> {
         .filter(|(name, _)| name.ends_with(".cu"))
         .map(|(name, _)| format!("#include \"{name}\"\n"))
         .collect();
+    let for_one = |capability: u32| {
+        let arch = format!("--gpu-architecture=compute_{capability}");
+        let portable = nvrtc.compile(&all, &files, &[&OPTIONS[..], &[&arch]].concat())?;
+        warn(&portable.log)?;
+        let arch = format!("--gpu-architecture=sm_{capability}");
+        let own = nvrtc.compile(&all, &files, &[&OPTIONS[..], &[&arch, "--ptxas-options=-v"]].concat())?;
+        Ok((portable.ptx, own.cubin, resources(&own.log)?))
+    };
+    let for_one = &for_one;
+    let compiled: Vec<Result<_>> = thread::scope(|scope| {
+        let started = CAPABILITIES.map(|capability| scope.spawn(move || for_one(capability)));
+        let finished = started.into_iter().map(thread::ScopedJoinHandle::join);
+        finished.map(|one| one.unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
+    });
     let mut made = BTreeMap::new();
     let mut uses = Vec::new();
-    for capability in CAPABILITIES {
-        let arch = format!("--gpu-architecture=compute_{capability}");
-        let compiled = nvrtc.compile(&all, &files, &[&OPTIONS[..], &[&arch]].concat())?;
-        warn(&compiled.log)?;
-        made.insert(format!("compute_{capability}.ptx"), compiled.ptx);
-        let arch = format!("--gpu-architecture=sm_{capability}");
-        let compiled =
-            nvrtc.compile(&all, &files, &[&OPTIONS[..], &[&arch, "--ptxas-options=-v"]].concat())?;
-        made.insert(format!("sm_{capability}.cubin"), compiled.cubin);
-        uses.push(resources(&compiled.log)?);
+    for (capability, compiled) in CAPABILITIES.into_iter().zip(compiled) {
+        let (ptx, cubin, used) = compiled?;
+        made.insert(format!("compute_{capability}.ptx"), ptx);
+        made.insert(format!("sm_{capability}.cubin"), cubin);
+        uses.push(used);
     }
     made.insert("resources.md".to_owned(), table(&uses)?.into_bytes());
     Ok(made)

@@ -2,8 +2,12 @@
 
 #include "common.cuh"
 
-extern "C" __global__ void gather_rows(u64 len, u64 d, const float *table, const u32 *ids, float *y) {
-    for (u64 i = grid_first(); i < len; i += grid_step()) y[i] = table[ids[i / d] * d + i % d];
+// A block takes a row.
+extern "C" __global__ void gather_rows(u64 n, u64 d, const float *table, const u32 *ids, float *y) {
+    for (u64 row = blockIdx.x; row < n; row += gridDim.x) {
+        const float *from = table + ids[row] * d;
+        for (u64 i = threadIdx.x; i < d; i += blockDim.x) y[row * d + i] = from[i];
+    }
 }
 
 #define CHUNK 128
@@ -32,6 +36,10 @@ extern "C" __global__ void scatter_rows(u64 n, u64 rows, u64 d, const u32 *ids, 
     }
 }
 
-extern "C" __global__ void one_hot(u64 len, u64 d, float value, const u32 *ids, float *out) {
-    for (u64 i = grid_first(); i < len; i += grid_step()) out[i] = i % d == ids[i / d] ? value : 0.0f;
+// A block takes a row.
+extern "C" __global__ void one_hot(u64 n, u64 d, float value, const u32 *ids, float *out) {
+    for (u64 row = blockIdx.x; row < n; row += gridDim.x) {
+        u32 id = ids[row];
+        for (u64 i = threadIdx.x; i < d; i += blockDim.x) out[row * d + i] = i == id ? value : 0.0f;
+    }
 }

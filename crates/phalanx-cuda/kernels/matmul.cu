@@ -2,12 +2,13 @@
 
 #include "common.cuh"
 
-// y = act(y + bias) for rows of n; `bias` may be null.
-extern "C" __global__ void bias_act(u64 len, u32 n, const float *bias, u32 relu, float *y) {
-    for (u64 i = grid_first(); i < len; i += grid_step()) {
-        float v = bias ? y[i] + bias[i % n] : y[i];
-        y[i] = relu && v < 0.0f ? 0.0f : v;
-    }
+// y = act(y + bias) for rows of n; `bias` may be null. A block takes a row.
+extern "C" __global__ void bias_act(u64 rows, u64 n, const float *bias, u32 relu, float *y) {
+    for (u64 row = blockIdx.x; row < rows; row += gridDim.x)
+        for (u64 i = threadIdx.x; i < n; i += blockDim.x) {
+            float v = bias ? y[row * n + i] + bias[i] : y[row * n + i];
+            y[row * n + i] = relu && v < 0.0f ? 0.0f : v;
+        }
 }
 
 // How a matrix lies: steps from row to row, column to column, and matrix to matrix of a batch.

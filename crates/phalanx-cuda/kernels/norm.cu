@@ -91,11 +91,13 @@ extern "C" __global__ void norm_gains(u64 samples, u64 steps, u64 d, u32 per_row
 }
 
 // sums[c] = (sum x, sum x y) over images and cells.
-extern "C" __global__ void channel_sums(u64 n, u64 c, u64 hw, const float *x, const float *y, double *sums) {
-    for (u64 channel = blockIdx.x; channel < c; channel += gridDim.x) {
+extern "C" __global__ void channel_sums(u32 n, u32 c, u32 hw, const float *x, const float *y, double *sums) {
+    for (u32 channel = blockIdx.x; channel < c; channel += gridDim.x) {
         double sum = 0.0, product = 0.0;
-        for (u64 i = threadIdx.x; i < n * hw; i += blockDim.x) {
-            u64 at = (i / hw * c + channel) * hw + i % hw;
+        // in 32 bits, in which a division is cheap
+        for (u64 next = threadIdx.x; next < n * hw; next += blockDim.x) {
+            u32 i = (u32)next;
+            u64 at = ((u64)(i / hw) * c + channel) * hw + i % hw;
             sum += (double)x[at];
             product += (double)x[at] * (double)y[at];
         }
@@ -108,11 +110,13 @@ extern "C" __global__ void channel_sums(u64 n, u64 c, u64 hw, const float *x, co
     }
 }
 
-// out (+)= k[c][0] x + k[c][1] y + k[c][2].
-extern "C" __global__ void channel_affine(u64 len, u64 c, u64 hw, const float *k, const float *x, const float *y,
+// out (+)= k[c][0] x + k[c][1] y + k[c][2]. A block takes a plane.
+extern "C" __global__ void channel_affine(u64 planes, u64 c, u64 hw, const float *k, const float *x, const float *y,
                                           u32 add, float *out) {
-    for (u64 i = grid_first(); i < len; i += grid_step()) {
-        const float *of = k + i / hw % c * 3;
-        put(out + i, of[0] * x[i] + of[1] * y[i] + of[2], add);
+    for (u64 plane = blockIdx.x; plane < planes; plane += gridDim.x) {
+        const float *of = k + plane % c * 3;
+        float a = of[0], b = of[1], shift = of[2];
+        for (u64 i = plane * hw + threadIdx.x; i < (plane + 1) * hw; i += blockDim.x)
+            put(out + i, a * x[i] + b * y[i] + shift, add);
     }
 }

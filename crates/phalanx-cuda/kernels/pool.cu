@@ -1,5 +1,5 @@
 // Pooling over windows of planes. A thread takes an output, or in a gradient an input cell, which looks at the windows
-// that it lies in, in their order.
+// that it lies in, in their order. Inputs and outputs are counted in 32 bits, in which a division is cheap.
 
 #include "common.cuh"
 
@@ -29,11 +29,12 @@ __device__ __forceinline__ Window over(const Pool &p, u32 y, u32 x) {
 }
 
 // The greatest, the first of equals, a NaN wins.
-extern "C" __global__ void max_pool(Pool p, u64 len, const float *x, float *y, u32 *argmax) {
-    u64 outs = (u64)p.out_h * p.out_w, cells = (u64)p.h * p.w;
-    for (u64 o = grid_first(); o < len; o += grid_step()) {
-        const float *plane = x + o / outs * cells;
-        Window at = window(p, (u32)(o % outs / p.out_w), (u32)(o % p.out_w));
+extern "C" __global__ void max_pool(Pool p, u32 len, const float *x, float *y, u32 *argmax) {
+    u32 outs = p.out_h * p.out_w, cells = p.h * p.w;
+    for (u64 next = grid_first(); next < len; next += grid_step()) {
+        u32 o = (u32)next, plane_of = o / outs, out = o - plane_of * outs;
+        const float *plane = x + plane_of * cells;
+        Window at = window(p, out / p.out_w, out % p.out_w);
         bool begun = false;
         float most = -INFINITE;
         u32 place = 0;
@@ -52,32 +53,35 @@ extern "C" __global__ void max_pool(Pool p, u64 len, const float *x, float *y, u
 }
 
 // dx += dy where the maximum was.
-extern "C" __global__ void max_pool_grad(Pool p, u64 len, const u32 *argmax, const float *dy, float *dx) {
-    u64 outs = (u64)p.out_h * p.out_w, cells = (u64)p.h * p.w;
-    for (u64 c = grid_first(); c < len; c += grid_step()) {
-        u32 cell = (u32)(c % cells);
-        u64 plane = c / cells * outs;
+extern "C" __global__ void max_pool_grad(Pool p, u32 len, const u32 *argmax, const float *dy, float *dx) {
+    u32 outs = p.out_h * p.out_w, cells = p.h * p.w;
+    for (u64 next = grid_first(); next < len; next += grid_step()) {
+        u32 c = (u32)next, cell = c % cells, plane = c / cells * outs;
         Window at = over(p, cell / p.w, cell % p.w);
         float sum = dx[c];
         for (u32 i = at.y0; i < at.y1; i++)
             for (u32 j = at.x0; j < at.x1; j++) {
-                u64 o = plane + i * p.out_w + j;
+                u32 o = plane + i * p.out_w + j;
                 if (argmax[o] == cell) sum += dy[o];
             }
         dx[c] = sum;
     }
 }
 
-extern "C" __global__ void max_pool_tangent(Pool p, u64 len, const u32 *argmax, const float *x, float *y) {
-    u64 outs = (u64)p.out_h * p.out_w, cells = (u64)p.h * p.w;
-    for (u64 o = grid_first(); o < len; o += grid_step()) y[o] = x[o / outs * cells + argmax[o]];
+extern "C" __global__ void max_pool_tangent(Pool p, u32 len, const u32 *argmax, const float *x, float *y) {
+    u32 outs = p.out_h * p.out_w, cells = p.h * p.w;
+    for (u64 next = grid_first(); next < len; next += grid_step()) {
+        u32 o = (u32)next;
+        y[o] = x[o / outs * cells + argmax[o]];
+    }
 }
 
-extern "C" __global__ void avg_pool(Pool p, u64 len, float scale, const float *x, float *y) {
-    u64 outs = (u64)p.out_h * p.out_w, cells = (u64)p.h * p.w;
-    for (u64 o = grid_first(); o < len; o += grid_step()) {
-        const float *plane = x + o / outs * cells;
-        Window at = window(p, (u32)(o % outs / p.out_w), (u32)(o % p.out_w));
+extern "C" __global__ void avg_pool(Pool p, u32 len, float scale, const float *x, float *y) {
+    u32 outs = p.out_h * p.out_w, cells = p.h * p.w;
+    for (u64 next = grid_first(); next < len; next += grid_step()) {
+        u32 o = (u32)next, plane_of = o / outs, out = o - plane_of * outs;
+        const float *plane = x + plane_of * cells;
+        Window at = window(p, out / p.out_w, out % p.out_w);
         float sum = 0.0f;
         for (u32 i = at.y0; i < at.y1; i++)
             for (u32 j = at.x0; j < at.x1; j++) sum += plane[i * p.w + j];
@@ -85,11 +89,10 @@ extern "C" __global__ void avg_pool(Pool p, u64 len, float scale, const float *x
     }
 }
 
-extern "C" __global__ void avg_pool_grad(Pool p, u64 len, float scale, const float *dy, u32 add, float *dx) {
-    u64 outs = (u64)p.out_h * p.out_w, cells = (u64)p.h * p.w;
-    for (u64 c = grid_first(); c < len; c += grid_step()) {
-        u32 cell = (u32)(c % cells);
-        u64 plane = c / cells * outs;
+extern "C" __global__ void avg_pool_grad(Pool p, u32 len, float scale, const float *dy, u32 add, float *dx) {
+    u32 outs = p.out_h * p.out_w, cells = p.h * p.w;
+    for (u64 next = grid_first(); next < len; next += grid_step()) {
+        u32 c = (u32)next, cell = c % cells, plane = c / cells * outs;
         Window at = over(p, cell / p.w, cell % p.w);
         float sum = add ? dx[c] : 0.0f;
         for (u32 i = at.y0; i < at.y1; i++)

@@ -110,9 +110,19 @@ impl Device {
         self.fault.get_or_init(|| error);
     }
 
+    /// The first failure, if there was one; else binds the context to this thread.
+    fn ready(&self) -> Result<(), CudaError> {
+        if let Some(fault) = self.fault.get() {
+            return Err(fault.clone());
+        }
+        let bound = self.context.bind_to_thread();
+        let bound = bound.map_err(|error| failure(self.ordinal, "cuCtxSetCurrent", error));
+        bound.inspect_err(|error| self.fail(error.clone()))
+    }
+
     /// Whether nothing has failed; binds the context to this thread.
     pub(crate) fn is_ready(&self) -> bool {
-        self.fault.get().is_none() && self.done("cuCtxSetCurrent", self.context.bind_to_thread())
+        self.ready().is_ok()
     }
 
     /// Keeps the failure of a call; whether there was none.
@@ -149,13 +159,7 @@ impl Device {
         if bytes == 0 {
             return Ok(0);
         }
-        if !self.is_ready() {
-            return Err(self
-                .fault
-                .get()
-                .cloned()
-                .unwrap_or(CudaError::NoDevice { ordinal: self.ordinal, devices: 0 }));
-        }
+        self.ready()?;
         let mut pool = self.pool();
         if let Some(piece) = pool.take(bytes) {
             return Ok(piece);

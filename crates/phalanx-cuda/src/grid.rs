@@ -47,3 +47,21 @@ impl Grid {
 fn blocks(n: usize) -> u32 {
     u32::try_from(n.min(MOST_BLOCKS)).unwrap_or(u32::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blocks_are_as_many_as_there_is_work_and_never_too_many() {
+        assert_eq!([0, 1, 256, 257].map(|n| Grid::over(n).blocks.0), [0, 1, 1, 2]);
+        assert_eq!(Grid::over(usize::MAX).blocks.0, 65_536);
+        assert_eq!([1, 65, 300, 5_000].map(|d| Grid::rows(9, d).threads.0), [32, 64, 128, 256]);
+        assert_eq!(Grid::rows(0, 7).blocks.0, 0);
+        // eight groups of sixteen threads a block
+        assert_eq!([0, 8, 9].map(|n| Grid::groups(n, 16).blocks.0), [0, 1, 2]);
+        // the second extent of a grid has 16 bits
+        assert_eq!(Grid::columns(33, 100_000).blocks, (2, 65_535, 1));
+        assert_eq!(Grid::columns(33, 0).blocks, (2, 0, 1));
+    }
+}

@@ -112,7 +112,7 @@ kernels! {
     fn moments(x: Ptr, n: u64, runs: u64, out: Ptr);
     fn row_dots(a: Ptr, b: Ptr, rows: u64, d: u64, step_b: u64, runs: u64, out: Ptr);
 
-    fn bias_act(len: u64, n: u32, bias: Ptr, relu: u32, y: Ptr);
+    fn bias_act(rows: u64, n: u64, bias: Ptr, relu: u32, y: Ptr);
     fn matmul_any(
         batch: u32, m: u32, n: u32, k: u32, a: Ptr, b: Ptr, c: Ptr, of_a: Layout, of_b: Layout, of_c: Layout, add: u32,
         sums: u32,
@@ -136,18 +136,18 @@ kernels! {
     fn norm_gains(
         samples: u64, steps: u64, d: u64, per_row: u32, x: Ptr, stats: Ptr, dy: Ptr, add: u32, gains: Ptr,
     );
-    fn channel_sums(n: u64, c: u64, hw: u64, x: Ptr, y: Ptr, sums: Ptr);
-    fn channel_affine(len: u64, c: u64, hw: u64, k: Ptr, x: Ptr, y: Ptr, add: u32, out: Ptr);
+    fn channel_sums(n: u32, c: u32, hw: u32, x: Ptr, y: Ptr, sums: Ptr);
+    fn channel_affine(planes: u64, c: u64, hw: u64, k: Ptr, x: Ptr, y: Ptr, add: u32, out: Ptr);
 
-    fn gather_rows(len: u64, d: u64, table: Ptr, ids: Ptr, y: Ptr);
+    fn gather_rows(n: u64, d: u64, table: Ptr, ids: Ptr, y: Ptr);
     fn scatter_rows(n: u64, rows: u64, d: u64, ids: Ptr, dy: Ptr, add: u32, table: Ptr);
-    fn one_hot(len: u64, d: u64, value: f32, ids: Ptr, out: Ptr);
+    fn one_hot(n: u64, d: u64, value: f32, ids: Ptr, out: Ptr);
 
-    fn max_pool(p: Pool, len: u64, x: Ptr, y: Ptr, argmax: Ptr);
-    fn max_pool_grad(p: Pool, len: u64, argmax: Ptr, dy: Ptr, dx: Ptr);
-    fn max_pool_tangent(p: Pool, len: u64, argmax: Ptr, x: Ptr, y: Ptr);
-    fn avg_pool(p: Pool, len: u64, scale: f32, x: Ptr, y: Ptr);
-    fn avg_pool_grad(p: Pool, len: u64, scale: f32, dy: Ptr, add: u32, dx: Ptr);
+    fn max_pool(p: Pool, len: u32, x: Ptr, y: Ptr, argmax: Ptr);
+    fn max_pool_grad(p: Pool, len: u32, argmax: Ptr, dy: Ptr, dx: Ptr);
+    fn max_pool_tangent(p: Pool, len: u32, argmax: Ptr, x: Ptr, y: Ptr);
+    fn avg_pool(p: Pool, len: u32, scale: f32, x: Ptr, y: Ptr);
+    fn avg_pool_grad(p: Pool, len: u32, scale: f32, dy: Ptr, add: u32, dx: Ptr);
 
     fn im2col(g: Conv, x: Ptr, columns: Ptr);
     fn col2im(g: Conv, columns: Ptr, add: u32, dx: Ptr);

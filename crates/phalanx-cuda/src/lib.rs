@@ -26,6 +26,9 @@
 //! a gradient have the bits of the CPU, and what tests see on stand-ins is what a device computes. No kernel adds
 //! floating-point numbers atomically: the same operands give the same bits on every run.
 //!
+//! A new one has its line in `src/kernels.rs`, with the types of its parameters, a caller in `src/op`, and a comparison with
+//! the CPU in `tests/conformance`, which runs what was compiled on stand-ins for the libraries.
+//!
 //! # Errors
 //! Operators return nothing, and a kernel may fail long after it was launched. The first failure is kept: from then on
 //! the device does nothing, what is read from it is NaN, and [`Backend::check`](phalanx_tensor::Backend::check) tells

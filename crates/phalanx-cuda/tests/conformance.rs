@@ -3,6 +3,8 @@
 
 #[path = "conformance/attention.rs"]
 mod attention;
+#[path = "conformance/capabilities.rs"]
+mod capabilities;
 #[path = "conformance/conv.rs"]
 mod conv;
 #[path = "conformance/elementwise.rs"]

@@ -1,8 +1,11 @@
 //! What hostile ranks send, one file each: for research, and for tests of the rules.
 
-use phalanx_grad::{GradError, StateReader, StateTensor};
+use crate::Updates;
+use crate::vectors::Vectors;
+use phalanx_grad::{Blocks, GradError, Shard, StateReader, StateTensor};
 use phalanx_tensor::Float;
 use std::fmt::Debug;
+use std::ops::Range;
 
 mod alie;
 mod constant;
@@ -39,6 +42,9 @@ pub use trigger::Trigger;
 pub use under_attack::UnderAttack;
 
 /// What an attacker knows: everything.
+///
+/// Where the vectors are spread over ranks by their coordinates, each rank plays the attack on those that are here, and
+/// [`sums`](Self::sums) add up over all.
 #[derive(Clone, Copy, Debug)]
 pub struct Scene<'a> {
     /// The step, from 1.
@@ -47,6 +53,8 @@ pub struct Scene<'a> {
     pub honest: &'a [&'a [f32]],
     /// What the attacker would send if it were honest: its own update on its own, maybe poisoned, data.
     pub own: &'a [f32],
+    /// Numbers of a whole vector, and where the others are, unless all are here.
+    pub shard: Option<(usize, &'a dyn Shard)>,
     /// How many attackers there are.
     pub attackers: usize,
     /// Which of them this is, from 0.
@@ -87,12 +95,63 @@ impl Scene<'_> {
     pub fn n(&self) -> usize {
         self.honest.len() + self.attackers
     }
+
+    /// Numbers of a whole vector.
+    #[must_use]
+    pub fn dim(&self) -> usize {
+        self.shard.map_or(self.own.len(), |(dim, _)| dim)
+    }
+
+    /// The coordinates that are here.
+    #[must_use]
+    pub fn coordinates(&self) -> Range<usize> {
+        let all = |(dim, shard): (usize, &dyn Shard)| Blocks::new(dim).coordinates(shard.blocks());
+        self.shard.map_or(0..self.own.len(), all)
+    }
+
+    /// `width` sums over the coordinates of all ranks: `leaf` adds those over a range of the coordinates here, counted
+    /// from the first one here, to zeros.
+    ///
+    /// # Numerics
+    /// Added up along the tree of [`Blocks`]: the bits do not depend on who holds what.
+    ///
+    /// # Collective
+    /// With a [shard](Self::shard): every rank.
+    ///
+    /// # Errors
+    /// [`GradError::Comm`] when a rank failed.
+    pub fn sums(
+        &self,
+        width: usize,
+        leaf: impl Fn(Range<usize>, &mut [f64]) + Sync,
+    ) -> Result<Vec<f64>, GradError> {
+        let rows = self.honest.to_vec();
+        let shard = self.shard.map(|(_, shard)| shard);
+        let vectors = Vectors { rows, dim: self.dim(), threads: 1, shard };
+        vectors.totals(width, || Ok(()), |(), columns, sums| leaf(columns, sums))
+    }
+
+    /// Euclidean length of a vector of which `part_d` is here.
+    fn length(&self, part_d: &[f64]) -> Result<f64, GradError> {
+        let squares = |columns: Range<usize>| part_d[columns].iter().map(|x| x * x).sum::<f64>();
+        Ok(self.sums(1, |columns, sums| sums[0] = squares(columns))?[0].sqrt())
+    }
+
+    /// What a rule receives when every attacker sends `forged`.
+    fn received<'s>(&'s self, forged: &'s [f32]) -> Updates<'s> {
+        let sent = std::iter::repeat_n(forged, self.attackers);
+        let rows: Vec<&[f32]> = self.honest.iter().copied().chain(sent).collect();
+        Updates { shard: self.shard, ..Updates::new(self.own.len(), &rows) }
+    }
 }
 
 /// Makes the vector that a hostile rank sends.
 ///
 /// # Shapes
 /// `out_d` is as long as [`Scene::own`]; what stood in it has no meaning.
+///
+/// # Collective
+/// Where a scene has a [shard](Scene::shard): every rank.
 pub trait Attack: Debug + Send {
     /// The name, as in a run file.
     fn name(&self) -> &'static str;
@@ -103,6 +162,16 @@ pub trait Attack: Debug + Send {
     /// [`GradError::TooFew`] without an honest vector where one is needed, [`GradError::Setting`] for a setting out of
     /// range, [`GradError::Length`] when lengths differ.
     fn forge(&mut self, scene: &Scene<'_>, out_d: &mut [f32]) -> Result<(), GradError>;
+
+    /// Whether all attackers send one vector, which is then forged once.
+    fn is_shared(&self) -> bool {
+        false
+    }
+
+    /// Whether each rank can forge its coordinates, with sums over all of them from [`Scene::sums`] alone.
+    fn is_shardable(&self) -> bool {
+        false
+    }
 
     /// Everything that later steps depend on.
     fn state(&self) -> Vec<StateTensor> {

@@ -182,6 +182,19 @@ impl Robust {
         updates: &Updates<'_>,
         out_d: &mut [f32],
     ) -> Result<Report, GradError> {
+        let report = self.attempt(step, updates, out_d)?;
+        self.rule.settle(out_d);
+        self.report = report.clone();
+        Ok(report)
+    }
+
+    /// As [`aggregate`](Self::aggregate), of all coordinates or those that are here, with nothing noted of it.
+    pub(crate) fn attempt(
+        &mut self,
+        step: u64,
+        updates: &Updates<'_>,
+        out_d: &mut [f32],
+    ) -> Result<Report, GradError> {
         crate::updates::check_length("the result of a rule", out_d.len(), updates.dim())?;
         let mut updates = updates.clone();
         let received = updates.len();
@@ -191,19 +204,17 @@ impl Robust {
         }
         // The numbers are looked at by whatever reads them first; only when one is not finite are the senders sought.
         // So they are when vectors are too few: without those who are known to be hostile, fewer are needed.
-        let report = match self.attempt(step, &updates, received, &rejected, out_d) {
+        match self.reduced(step, &updates, received, &rejected, out_d) {
             Err(error @ (GradError::NonFinite { .. } | GradError::TooFew { .. })) => {
                 let more = updates.reject_nonfinite(self.threads)?;
                 if more.is_empty() {
                     return Err(error);
                 }
                 rejected.extend(more);
-                self.attempt(step, &updates, received, &rejected, out_d)?
+                self.reduced(step, &updates, received, &rejected, out_d)
             }
-            other => other?,
-        };
-        self.report = report.clone();
-        Ok(report)
+            other => other,
+        }
     }
 
     /// Writes the result of a round over a set, of which ranks may hold a range of coordinates each.
@@ -239,8 +250,11 @@ impl Robust {
                 updates = updates.with_reference(&reference[Blocks::new(d).coordinates(shard.blocks())])?;
             }
             let mut part = vec![0.0; updates.dim()];
-            self.aggregate(step, &updates, &mut part)?;
-            return shard.gather(&part, out_d);
+            let report = self.attempt(step, &updates, &mut part)?;
+            shard.gather(&part, out_d)?;
+            self.rule.settle(out_d);
+            self.report = report;
+            return Ok(());
         }
         let mut copies: Vec<Vec<f32>> = Vec::new();
         for i in (0..n).filter(|i| set.view(*i).is_none()) {
@@ -275,7 +289,7 @@ impl Robust {
         Ok(round.to_rows())
     }
 
-    fn attempt(
+    fn reduced(
         &mut self,
         step: u64,
         updates: &Updates<'_>,
@@ -291,7 +305,6 @@ impl Robust {
             let what = "a rule over ranks";
             return Err(GradError::NonFinite { what, count: 1 });
         }
-        self.rule.settle(&round, out_d);
         let ids: Vec<u64> = updates.clients.iter().map(|client| client.id).collect();
         decision.account(&round, &ids, &mut report);
         report.rejected.sort_by_key(|rejected| rejected.id);
@@ -445,7 +458,7 @@ impl Finish {
                 finite
             }
             Finish::Noise(deviation, stream) => {
-                for (k, x) in (0..).zip(&mut *out_d) {
+                for (k, x) in (round.coordinates().start as u64..).zip(&mut *out_d) {
                     *x = f32::from_f64(f64::from(*x) + deviation * stream.normal_f64(k));
                 }
                 true

@@ -2,9 +2,10 @@
 
 use crate::Mixing;
 use crate::vectors::Vectors;
-use phalanx_grad::{GradError, Gram};
+use phalanx_grad::{Blocks, GradError, Gram};
 use phalanx_tensor::rows;
 use std::cell::OnceCell;
+use std::ops::Range;
 
 /// The valid vectors of a round, in the order of their senders' names, as a rule or pre-aggregator sees them.
 ///
@@ -49,6 +50,22 @@ impl<'a> Round<'a> {
     #[must_use]
     pub fn dim(&self) -> usize {
         self.vectors.dim
+    }
+
+    /// The coordinates that are here, where ranks hold a part of them each; else all.
+    #[must_use]
+    pub fn coordinates(&self) -> Range<usize> {
+        let all = 0..self.vectors.dim;
+        self.vectors.shard.map_or(all, |shard| Blocks::new(self.vectors.dim).coordinates(shard.blocks()))
+    }
+
+    /// What is here of a vector that this rank has all of.
+    ///
+    /// # Panics
+    /// When it is shorter than the round's vectors.
+    #[must_use]
+    pub fn part<'s>(&self, whole_d: &'s [f32]) -> &'s [f32] {
+        &whole_d[self.coordinates()]
     }
 
     /// How many of them may be hostile, beyond those that were dropped already.
@@ -187,10 +204,8 @@ impl<'a> Round<'a> {
     /// # Panics
     /// When a coordinate is not below [`dim`](Self::dim).
     pub fn gram_over(&self, coordinates: &[usize]) -> Result<Gram, GradError> {
-        let chosen: Vec<Vec<f32>> =
-            self.vectors.rows.iter().map(|row| coordinates.iter().map(|k| row[*k]).collect()).collect();
-        let rows: Vec<&[f32]> = chosen.iter().map(Vec::as_slice).collect();
-        let gram = self.gram_of(&rows)?;
+        let gram = self.vectors.gram_over(coordinates)?;
+        finite((0..gram.n()).map(|i| gram.norm_sq(i)))?;
         Ok(self.mixing.as_ref().map_or_else(|| gram.clone(), |mixing| mixing.gram(&gram)))
     }
 

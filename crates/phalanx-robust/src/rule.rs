@@ -80,8 +80,8 @@ pub trait Rule: Debug + Send {
         None
     }
 
-    /// Whether it can decide where each of several ranks holds a part of the coordinates: from sums over coordinates
-    /// alone, with no vector of its own and no coordinate by its index. Otherwise every rank is given whole vectors.
+    /// Whether it can decide where each of several ranks holds a part of the coordinates: from sums over coordinates,
+    /// and [parts](Round::part) of whole vectors of its own. Otherwise every rank is given whole vectors.
     fn is_shardable(&self) -> bool {
         false
     }
@@ -94,9 +94,9 @@ pub trait Rule: Debug + Send {
     /// [`GradError::TooFew`] and whatever measuring brings.
     fn decide(&mut self, round: &Round<'_>) -> Result<Decision, GradError>;
 
-    /// Takes note of the result of a round that succeeded.
-    fn settle(&mut self, round: &Round<'_>, out_d: &[f32]) {
-        let _ = (round, out_d);
+    /// Takes note of the result of a round that succeeded, all of it on every rank.
+    fn settle(&mut self, out_d: &[f32]) {
+        let _ = out_d;
     }
 
     /// Everything that later rounds depend on.
@@ -238,8 +238,8 @@ impl Rule for Box<dyn Rule> {
     fn decide(&mut self, round: &Round<'_>) -> Result<Decision, GradError> {
         (**self).decide(round)
     }
-    fn settle(&mut self, round: &Round<'_>, out_d: &[f32]) {
-        (**self).settle(round, out_d);
+    fn settle(&mut self, out_d: &[f32]) {
+        (**self).settle(out_d);
     }
     fn state(&self) -> Vec<StateTensor> {
         (**self).state()

@@ -6,6 +6,7 @@ use phalanx_grad::{Blocks, GradError, Gram, Shard};
 use phalanx_tensor::Cpu;
 use phalanx_tensor::op::ReduceOps;
 use phalanx_tensor::rows::{self, Columns, Products, Statistic};
+use std::borrow::Cow;
 use std::ops::Range;
 use std::panic::resume_unwind;
 use std::thread;
@@ -31,12 +32,33 @@ pub(crate) struct Vectors<'a> {
 impl Vectors<'_> {
     /// All inner products, `n x n`.
     pub(crate) fn gram(&self) -> Result<Gram, GradError> {
+        self.gram_by(|row, columns, _| Cow::Borrowed(&row[columns]))
+    }
+
+    /// All inner products of the vectors of some coordinates, rising, counted in whole vectors.
+    pub(crate) fn gram_over(&self, coordinates: &[usize]) -> Result<Gram, GradError> {
+        self.gram_by(|row, columns, first| {
+            let place = |column: usize| coordinates.partition_point(|k| *k < first + column);
+            let chosen = &coordinates[place(columns.start)..place(columns.end)];
+            chosen.iter().map(|k| row[k - first]).collect()
+        })
+    }
+
+    /// All inner products of what `part` takes of each vector from a range of columns, counted from the first one here,
+    /// whose coordinate it is told.
+    fn gram_by<'s>(
+        &'s self,
+        part: impl Fn(&'s [f32], Range<usize>, usize) -> Cow<'s, [f32]> + Sync,
+    ) -> Result<Gram, GradError> {
         let n = self.rows.len();
+        let first = self.shard.map_or(0, |shard| Blocks::new(self.dim).coordinates(shard.blocks()).start);
         let at = |i: usize, j: usize| i * (i + 1) / 2 + j;
         let start = || Ok((Products::new(n)?, vec![0.0; n * n]));
         let triangle = self.totals(at(n, 0), start, |(products, gram_nn), columns, sums| {
-            let part: Vec<&[f32]> = self.rows.iter().map(|row| &row[columns.clone()]).collect();
-            products.add(&part);
+            let parts: Vec<Cow<'_, [f32]>> =
+                self.rows.iter().map(|row| part(row, columns.clone(), first)).collect();
+            let parts: Vec<&[f32]> = parts.iter().map(AsRef::as_ref).collect();
+            products.add(&parts);
             products.take(gram_nn);
             for i in 0..n {
                 sums[at(i, 0)..=at(i, i)].copy_from_slice(&gram_nn[i * n..=i * n + i]);
@@ -96,7 +118,7 @@ impl Vectors<'_> {
 
     /// Sums over all columns, here and on other ranks, in the order of the tree of blocks: `leaf` adds those over the
     /// columns of a block, counted from the first one here, to zeros.
-    fn totals<S>(
+    pub(crate) fn totals<S>(
         &self,
         width: usize,
         start: impl Fn() -> Result<S, GradError> + Sync,

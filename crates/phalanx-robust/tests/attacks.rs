@@ -14,7 +14,7 @@ const MEAN: [f64; 3] = [1.25, 1.85, -0.75];
 const DEVIATION: [f64; 3] = [0.5, 0.538_516_480_7, 0.5];
 
 fn scene() -> Scene<'static> {
-    Scene { step: 1, honest: &HONEST, own: &[3.0, -4.0, 0.0], attackers: 2, index: 0, seed: 1 }
+    Scene { step: 1, honest: &HONEST, own: &[3.0, -4.0, 0.0], shard: None, attackers: 2, index: 0, seed: 1 }
 }
 
 fn sent(mut attack: impl Attack) -> [f32; 3] {

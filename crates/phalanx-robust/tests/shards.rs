@@ -151,8 +151,8 @@ fn every_rule_gives_the_same_bits_and_report() {
     }
     assert_eq!(
         shardable,
-        RuleConfig::NAMES.len() - 5,
-        "all but those with vectors, coordinates or noise of their own"
+        RuleConfig::NAMES.len() - 2,
+        "all but the one that keeps every client's vectors and the one that trusts a vector of its own"
     );
 }
 

@@ -3,16 +3,19 @@
 use phalanx::grad::{GradError, Ranks, RowSet, Scratch};
 use phalanx::optim::{OptimizerConfig, SgdConfig};
 use phalanx::prelude::*;
-use phalanx::robust::attack::{Alie, UnderAttack};
+use phalanx::robust::attack::{
+    Alie, Attack, Direction, FangTrimmedMean, Gaussian, Mimic, MinMax, MinSum, Neurotoxin, OptAlie, Pgd,
+    UnderAttack,
+};
 use phalanx::robust::{Krum, Median, Nnm, Robust, TrimmedMean, WeightedMean};
 use phalanx::train::{Job, Methods, Outcome, Reduction, TrainConfig, TrainError};
 use phalanx_tests::{Device, bits, config, job, methods, train};
 
 /// Hands a rule whole gradients, one after the other, and not the shards of ranks.
 #[derive(Debug)]
-struct Gathered(Robust);
+struct Gathered<R>(R);
 
-impl Reduce<Ranks, Device> for Gathered {
+impl<R: Reduce<Ranks, Device>> Reduce<Ranks, Device> for Gathered<R> {
     fn name(&self) -> &'static str {
         "gathered"
     }
@@ -31,7 +34,10 @@ impl Reduce<Ranks, Device> for Gathered {
     }
 }
 
-fn outcome<R: Reduce<Ranks, Device> + 'static>(ranks: usize, rule: fn() -> R) -> Outcome {
+fn outcome<R: Reduce<Ranks, Device> + 'static>(
+    ranks: usize,
+    rule: impl Fn() -> R + Send + Sync + 'static,
+) -> Outcome {
     let job = job(ranks, TrainConfig { batch: 50, ..config() });
     let methods = move || Methods { over_ranks: Box::new(rule()), ..methods(0.05) };
     train(ranks, Job { methods: Box::new(methods), ..job }).expect("no rank fails")
@@ -50,16 +56,39 @@ fn shards_train_to_the_bits_of_whole_gradients() {
     assert_ne!(bits(&krum), bits(&outcome(5, || Robust::new(1, TrimmedMean))));
 }
 
-/// The work under an attack is shared by the ranks, and what comes of it is what one rank would find.
+fn rule() -> Robust {
+    Robust::new(2, TrimmedMean).behind(Nnm)
+}
+
+/// The work of an attack and of the rule is shared by the ranks, and what comes of it is what one rank would find.
 #[test]
-fn shards_bear_an_attack_to_the_bits_of_whole_gradients() {
-    fn alie<R: Reduce<Ranks>>(rule: R) -> UnderAttack<R> {
-        UnderAttack::new(rule, Box::new(Alie::default()), vec![3, 4], 1)
+fn shards_bear_attacks_to_the_bits_of_whole_gradients() {
+    let attacks: [fn() -> Box<dyn Attack>; 8] = [
+        || Box::new(Alie::default()),
+        || Box::new(MinMax::default()),
+        || Box::new(MinSum { direction: Direction::Unit }),
+        || Box::new(Mimic::new(3)),
+        || Box::new(Gaussian { sigma: 2.0 }),
+        || Box::new(Pgd { radius: 0.1, ..Pgd::default() }),
+        || Box::new(FangTrimmedMean),
+        || Box::new(OptAlie::against(rule())),
+    ];
+    let unharmed = outcome(5, rule);
+    for make in attacks {
+        let under = move || UnderAttack::new(rule(), make(), vec![3, 4], 1);
+        let spread = outcome(5, under);
+        assert_eq!(bits(&spread), bits(&outcome(5, move || Gathered(under()))), "{}", make().name());
+        assert_ne!(bits(&spread), bits(&unharmed), "{}", make().name());
     }
-    let spread = outcome(5, || alie(Robust::new(2, TrimmedMean).behind(Nnm)));
-    let gathered = outcome(5, || alie(Gathered(Robust::new(2, TrimmedMean).behind(Nnm))));
-    assert_eq!(bits(&spread), bits(&gathered));
-    assert_ne!(bits(&spread), bits(&outcome(5, || Robust::new(2, TrimmedMean).behind(Nnm))));
+}
+
+/// Where the attack or the rule needs whole vectors, the other's part of the work goes on as it would.
+#[test]
+fn attacks_and_rules_that_need_whole_vectors_do_with_shards() {
+    let toxin = || UnderAttack::new(rule(), Box::new(Neurotoxin::default()), vec![4], 1);
+    assert_eq!(bits(&outcome(5, toxin)), bits(&outcome(5, move || Gathered(toxin()))));
+    let alie = || UnderAttack::new(Gathered(rule()), Box::new(Alie::default()), vec![4], 1);
+    assert_eq!(bits(&outcome(5, alie)), bits(&outcome(5, move || Gathered(alie()))));
 }
 
 /// The momentum of a mean, kept by the ranks or by the optimizer, is one but for rounding.

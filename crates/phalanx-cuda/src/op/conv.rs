@@ -6,7 +6,7 @@
 use super::{adds, u32_of};
 use crate::grid::Grid;
 use crate::kernels::{Conv, Ptr};
-use crate::{Cuda, CudaView, CudaViewMut};
+use crate::{Cuda, CudaBuf, CudaError, CudaView, CudaViewMut};
 use phalanx_tensor::Write;
 use phalanx_tensor::op::{Activation, ConvOps, ConvSpec, ElementwiseOps as _, Mat, MatmulSpec};
 use std::ops::Range;
@@ -160,13 +160,16 @@ pub(super) struct Part {
 }
 
 impl Part {
-    /// Cuts the images so that their work space is bounded; none, and a failure kept, where 32 bits do not count them.
+    /// Cuts the images so that their work space is bounded and 32 bits count all that is theirs; none, and a failure kept,
+    /// where one image has more.
     pub(super) fn all(cuda: &Cuda, spec: &ConvSpec) -> Vec<Part> {
         let [oh, ow] = spec.out_hw();
         let (cg, og) = (spec.c / spec.groups, spec.o / spec.groups);
         let (cells, taps) = (oh * ow, cg * spec.kernel[0] * spec.kernel[1]);
         let an_image = (4 * cells * (taps + og)).max(1);
-        let at_once = (SPACE / an_image).clamp(1, spec.n.max(1));
+        let cells_of_all = (spec.c * spec.hw[0] * spec.hw[1]).max(spec.o * cells).max(cells * taps);
+        let countable = u32::MAX as usize / cells_of_all.max(1);
+        let at_once = (SPACE / an_image).min(countable).clamp(1, spec.n.max(1));
         let pair = |[a, b]: [usize; 2]| Some([u32_of(a)?, u32_of(b)?]);
         let of = |group: usize, images: Range<usize>| {
             let extents = Conv {
@@ -191,8 +194,11 @@ impl Part {
             .flat_map(|images| (0..spec.groups).map(move |g| (g, images.clone())))
             .map(|(g, i)| of(g, i))
             .collect();
-        if parts.is_none() {
-            cuda.small("a convolution", usize::MAX);
+        if parts.is_none() || countable == 0 {
+            let (ordinal, most) = (cuda.ordinal(), u32::MAX as usize);
+            let operator = "a convolution with an image";
+            cuda.device.fail(CudaError::TooLarge { ordinal, operator, got: cells_of_all, most });
+            return Vec::new();
         }
         parts.unwrap_or_default()
     }
@@ -239,7 +245,7 @@ impl<'a> Cause<'a> {
 
 impl Cuda {
     /// The gradient of the sums of a part, `og x width`; none where there is too little memory.
-    pub(super) fn spread(&self, part: &Part, cause: &Cause<'_>) -> Option<crate::CudaBuf<f32>> {
+    pub(super) fn spread(&self, part: &Part, cause: &Cause<'_>) -> Option<CudaBuf<f32>> {
         let dsums = self.scratch::<f32>(part.og * part.width)?;
         let first = 4 * (part.images.start * cause.outs) as u64;
         let (y, dy) = (cause.y.address() + first, cause.dy.address() + first);
@@ -250,7 +256,7 @@ impl Cuda {
     }
 
     /// The gradient of the weight of each image of a part, `images x og x taps`, from that of the sums.
-    pub(super) fn image_weight_grads(&self, part: &Part, x: Ptr, dsums: Ptr) -> Option<crate::CudaBuf<f32>> {
+    pub(super) fn image_weight_grads(&self, part: &Part, x: Ptr, dsums: Ptr) -> Option<CudaBuf<f32>> {
         let columns = self.scratch::<f32>(part.taps * part.width)?;
         let grads = self.scratch::<f32>(part.images.len() * part.og * part.taps)?;
         let grid = Grid::over(part.taps * part.width);

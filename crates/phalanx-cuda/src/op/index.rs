@@ -15,8 +15,8 @@ impl IndexOps for Cuda {
         y: CudaViewMut<'_, f32>,
     ) {
         assert_eq!(y.len(), ids.len() * d, "gather_rows");
-        let [table, ids] = [table.address(), ids.address()];
-        self.device.gather_rows(Grid::over(y.len()), y.len() as u64, d as u64, table, ids, y.address());
+        let (n, grid) = (ids.len() as u64, Grid::rows(ids.len(), d));
+        self.device.gather_rows(grid, n, d as u64, table.address(), ids.address(), y.address());
     }
 
     fn scatter_rows(
@@ -38,7 +38,7 @@ impl IndexOps for Cuda {
 
     fn one_hot(&self, d: usize, value: f64, ids: CudaView<'_, u32>, out: CudaViewMut<'_, f32>) {
         assert_eq!(out.len(), ids.len() * d, "one_hot");
-        let (n, value) = (out.len(), f32::from_f64(value));
-        self.device.one_hot(Grid::over(n), n as u64, d as u64, value, ids.address(), out.address());
+        let (n, value) = (ids.len(), f32::from_f64(value));
+        self.device.one_hot(Grid::rows(n, d), n as u64, d as u64, value, ids.address(), out.address());
     }
 }

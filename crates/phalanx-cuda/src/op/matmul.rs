@@ -54,11 +54,9 @@ impl MatmulOps for Cuda {
             _ => y.address(),
         };
         self.product(&spec, x.address(), w.address(), Write::Set, sums);
-        if (bias.is_some() || relu)
-            && let Some(columns) = self.small("columns of a linear layer", n)
-        {
+        if bias.is_some() || relu {
             let bias = bias.map_or(0, |bias| bias.address());
-            self.device.bias_act(Grid::over(m * n), (m * n) as u64, columns, bias, u32::from(relu), sums);
+            self.device.bias_act(Grid::rows(m, n), m as u64, n as u64, bias, u32::from(relu), sums);
         }
         match (act, pre) {
             (None | Some(UnaryKind::Relu), _) => {}

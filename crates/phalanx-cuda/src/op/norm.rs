@@ -84,8 +84,11 @@ impl NormOps for Cuda {
     ) {
         assert!(x.len() == n * c * hw && y.len() == x.len() && sums.len() == 2 * c, "channel_sums");
         let Some(out) = self.scratch::<f64>(sums.len()) else { return sums.fill(f64::NAN) };
+        self.small("sums over cells of a channel", n * hw);
+        let extents = [n, c, hw].map(|n| self.small("sums over channels", n));
+        let [Some(images), Some(channels), Some(cells)] = extents else { return sums.fill(f64::NAN) };
         let (grid, [x, y]) = (Grid::rows(c, n * hw), [x.address(), y.address()]);
-        self.device.channel_sums(grid, n as u64, c as u64, hw as u64, x, y, out.at());
+        self.device.channel_sums(grid, images, channels, cells, x, y, out.at());
         if !self.device.read(out.at(), sums) {
             sums.fill(f64::NAN);
         }
@@ -105,9 +108,9 @@ impl NormOps for Cuda {
         assert!(x.len() == n * c * hw && y.len() == x.len() && coefficients.len() == 3 * c, "channel_affine");
         let narrow: Vec<f32> = coefficients.iter().map(|k| f32::from_f64(*k)).collect();
         let Some(k) = self.uploaded(&narrow) else { return };
-        let (len, [x, y, out]) = (x.len(), [x.address(), y.address(), out.address()]);
-        let grid = Grid::over(len);
-        self.device.channel_affine(grid, len as u64, c as u64, hw as u64, k.at(), x, y, adds(write), out);
+        let (grid, [x, y, out]) = (Grid::rows(n * c, hw), [x.address(), y.address(), out.address()]);
+        let (planes, c, hw) = ((n * c) as u64, c as u64, hw as u64);
+        self.device.channel_affine(grid, planes, c, hw, k.at(), x, y, adds(write), out);
     }
 }
 

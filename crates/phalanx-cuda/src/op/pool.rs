@@ -15,9 +15,9 @@ impl PoolOps for Cuda {
         y: CudaViewMut<'_, f32>,
         argmax: CudaViewMut<'_, u32>,
     ) {
-        let Some(pool) = self.pool_extents(spec) else { return };
-        let (len, [x, y, argmax]) = (y.len(), [x.address(), y.address(), argmax.address()]);
-        self.device.max_pool(Grid::over(len), pool, len as u64, x, y, argmax);
+        let Some((pool, [_, outs])) = self.pool_extents(spec) else { return };
+        let [x, y, argmax] = [x.address(), y.address(), argmax.address()];
+        self.device.max_pool(Grid::over(outs as usize), pool, outs, x, y, argmax);
     }
 
     fn max_pool2d_grad(
@@ -27,9 +27,9 @@ impl PoolOps for Cuda {
         dy: CudaView<'_, f32>,
         dx: CudaViewMut<'_, f32>,
     ) {
-        let Some(pool) = self.pool_extents(spec) else { return };
-        let (len, [dy, dx]) = (dx.len(), [dy.address(), dx.address()]);
-        self.device.max_pool_grad(Grid::over(len), pool, len as u64, argmax.address(), dy, dx);
+        let Some((pool, [cells, _])) = self.pool_extents(spec) else { return };
+        let [dy, dx] = [dy.address(), dx.address()];
+        self.device.max_pool_grad(Grid::over(cells as usize), pool, cells, argmax.address(), dy, dx);
     }
 
     fn max_pool2d_tangent(
@@ -39,15 +39,15 @@ impl PoolOps for Cuda {
         x: CudaView<'_, f32>,
         y: CudaViewMut<'_, f32>,
     ) {
-        let Some(pool) = self.pool_extents(spec) else { return };
-        let (len, [x, y]) = (y.len(), [x.address(), y.address()]);
-        self.device.max_pool_tangent(Grid::over(len), pool, len as u64, argmax.address(), x, y);
+        let Some((pool, [_, outs])) = self.pool_extents(spec) else { return };
+        let [x, y] = [x.address(), y.address()];
+        self.device.max_pool_tangent(Grid::over(outs as usize), pool, outs, argmax.address(), x, y);
     }
 
     fn avg_pool2d(&self, spec: &PoolSpec, x: CudaView<'_, f32>, y: CudaViewMut<'_, f32>) {
-        let Some(pool) = self.pool_extents(spec) else { return };
-        let (len, [x, y]) = (y.len(), [x.address(), y.address()]);
-        self.device.avg_pool(Grid::over(len), pool, len as u64, scale(spec), x, y);
+        let Some((pool, [_, outs])) = self.pool_extents(spec) else { return };
+        let [x, y] = [x.address(), y.address()];
+        self.device.avg_pool(Grid::over(outs as usize), pool, outs, scale(spec), x, y);
     }
 
     fn avg_pool2d_grad(
@@ -57,26 +57,26 @@ impl PoolOps for Cuda {
         write: Write,
         dx: CudaViewMut<'_, f32>,
     ) {
-        let Some(pool) = self.pool_extents(spec) else { return };
-        let (len, [dy, dx]) = (dx.len(), [dy.address(), dx.address()]);
-        self.device.avg_pool_grad(Grid::over(len), pool, len as u64, scale(spec), dy, adds(write), dx);
+        let Some((pool, [cells, _])) = self.pool_extents(spec) else { return };
+        let [dy, dx] = [dy.address(), dx.address()];
+        self.device.avg_pool_grad(Grid::over(cells as usize), pool, cells, scale(spec), dy, adds(write), dx);
     }
 }
 
 impl Cuda {
-    fn pool_extents(&self, spec: &PoolSpec) -> Option<Pool> {
-        self.small(
-            "pooling of planes",
-            (spec.hw[0] + 2 * spec.padding[0]) * (spec.hw[1] + 2 * spec.padding[1]),
-        )?;
-        let pair = |[a, b]: [usize; 2]| Some([self.small("pooling", a)?, self.small("pooling", b)?]);
-        Some(Pool {
+    /// What kernels take, and the cells of all planes before and after the pooling.
+    fn pool_extents(&self, spec: &PoolSpec) -> Option<(Pool, [u32; 2])> {
+        let small = |n: usize| self.small("pooling", n);
+        let pair = |[a, b]: [usize; 2]| Some([small(a)?, small(b)?]);
+        let counts = [spec.hw, spec.out_hw()].map(|[h, w]| spec.planes * h * w);
+        let pool = Pool {
             hw: pair(spec.hw)?,
             out_hw: pair(spec.out_hw())?,
             kernel: pair(spec.kernel)?,
             stride: pair(spec.stride)?,
             padding: pair(spec.padding)?,
-        })
+        };
+        Some((pool, pair(counts)?))
     }
 }
 

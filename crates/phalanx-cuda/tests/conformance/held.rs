@@ -18,7 +18,7 @@ pub(crate) fn gpu() -> Cuda {
         if std::env::var_os("PHALANX_GPU").is_none() {
             phalanx_softcuda::install().expect("the stand-ins are built with the tests");
         }
-        Cuda::open(0).expect("a device")
+        Cuda::open(0).unwrap_or_else(|error| panic!("{error}"))
     };
     GPU.get_or_init(open).clone()
 }

@@ -1,8 +1,9 @@
 //! Buffers, views and the pool.
 
 use crate::held::{Held, Ids, gpu, normals};
-use phalanx_tensor::op::ElementwiseOps as _;
-use phalanx_tensor::{Backend as _, Memory as _};
+use phalanx_cuda::Cuda;
+use phalanx_tensor::op::{Activation, ConvOps as _, ConvSpec, ElementwiseOps as _, ReduceOps as _};
+use phalanx_tensor::{Backend as _, Memory as _, Write};
 
 #[test]
 fn what_was_written_is_read() {
@@ -45,18 +46,68 @@ fn a_view_beyond_its_buffer_is_a_bug_of_the_caller() {
     let _ = gpu.view(&buf, 3..11);
 }
 
-/// What was given back is used again: the second round takes nothing from the driver.
+/// What was given back is used again: the second round takes nothing from the driver, work space of operators included.
 #[test]
 fn a_warmed_up_step_allocates_nothing() {
-    let gpu = phalanx_cuda::Cuda::clone(&gpu());
+    gpu();
+    // a device of its own: what it holds is what this test took
+    let gpu = Cuda::open(0).expect("a device");
+    let spec =
+        ConvSpec { n: 3, c: 2, hw: [6, 6], o: 4, kernel: [3, 3], stride: [1, 1], padding: [1, 1], groups: 2 };
     let step = || {
-        for n in [100, 5_000, 33, 100_000] {
-            drop(Held::new(&gpu, &vec![1.0; n]));
-        }
+        let (x, w) =
+            (Held::new(&gpu, &normals(spec.input_len(), 1)), Held::new(&gpu, &normals(spec.weight_len(), 2)));
+        let (mut y, mut dx) =
+            (Held::new(&gpu, &normals(spec.output_len(), 3)), Held::new(&gpu, &normals(spec.input_len(), 4)));
+        gpu.conv2d(&spec, x.view(), w.view(), None, Activation::None, y.write(), None);
+        let dx_to = Some((Write::Set, dx.write()));
+        gpu.conv2d_grad(
+            &spec,
+            Activation::None,
+            x.view(),
+            w.view(),
+            y.view(),
+            None,
+            y.view(),
+            None,
+            None,
+            dx_to,
+        );
+        gpu.moments(dx.view()).sum_sq
     };
-    step();
+    let first = step();
     let held = gpu.held();
-    step();
+    assert!(held >= 4 * (2 * spec.input_len() + spec.weight_len() + spec.output_len()), "{held}");
+    for _ in 0..3 {
+        assert_eq!(step().to_bits(), first.to_bits(), "the same bits every time");
+    }
     assert_eq!(gpu.held(), held);
-    assert!(held >= 4 * 100_000);
+}
+
+/// Ranks as threads, a device each; and one thread that goes from one device to the other.
+#[test]
+fn two_devices_do_not_meet() {
+    let first = gpu();
+    if Cuda::devices().expect("a driver") < 2 {
+        println!("skipped: one device");
+        return;
+    }
+    let on = |ordinal: usize| {
+        let gpu = Cuda::open(ordinal).expect("a device");
+        let mut x = Held::new(&gpu, &[0.0; 300]);
+        gpu.fill(ordinal as f64 + 1.0, x.write());
+        gpu.dot(x.view(), x.view())
+    };
+    let dots: Vec<f64> = std::thread::scope(|scope| {
+        let ranks: Vec<_> = [0, 1].into_iter().map(|ordinal| scope.spawn(move || on(ordinal))).collect();
+        ranks.into_iter().map(|rank| rank.join().expect("no panic")).collect()
+    });
+    assert_eq!(dots, [300.0, 1200.0]);
+    let second = Cuda::open(1).expect("a device");
+    assert_eq!((first.name(), second.name()), ("cuda:0".to_owned(), "cuda:1".to_owned()));
+    let (mut x, mut y) = (Held::new(&first, &[1.0; 33]), Held::new(&second, &[2.0; 33]));
+    first.fill(3.0, x.write());
+    second.fill(4.0, y.write());
+    assert_eq!((x.get(), y.get()), (vec![3.0; 33], vec![4.0; 33]));
+    assert_eq!((first.check(), second.check()), (Ok(()), Ok(())));
 }

@@ -52,7 +52,7 @@ impl<B: HostBackend> Run<'_, B> {
             let mut sent = row.to_vec();
             for i in assault.forges(*client) {
                 let Some(forger) = &mut self.forgers[i] else { continue };
-                let scene = Scene { step, honest: &honest, own: &sent, attackers, index, seed };
+                let scene = Scene { step, honest: &honest, own: &sent, shard: None, attackers, index, seed };
                 let mut forged = vec![0.0; dim];
                 match forger.forge(&scene, &mut forged) {
                     Ok(()) => sent = forged,

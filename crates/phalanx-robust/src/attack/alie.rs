@@ -32,6 +32,14 @@ impl Attack for Alie {
         write(mean.iter().zip(deviation).map(|(m, s)| m + z * s), out_d);
         Ok(())
     }
+
+    fn is_shared(&self) -> bool {
+        true
+    }
+
+    fn is_shardable(&self) -> bool {
+        true
+    }
 }
 
 /// The most deviations at which, with `m` of `n` hostile, enough honest vectors are expected farther out to make a

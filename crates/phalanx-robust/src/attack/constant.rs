@@ -38,4 +38,12 @@ impl Attack for Constant {
         });
         Ok(())
     }
+
+    fn is_shared(&self) -> bool {
+        true
+    }
+
+    fn is_shardable(&self) -> bool {
+        true
+    }
 }

@@ -1,7 +1,7 @@
 //! Attacks made for Krum and for the trimmed mean.
 
 use super::{Attack, Scene, check, write};
-use crate::{Krum, Robust, Updates};
+use crate::{Krum, Robust};
 use phalanx_grad::GradError;
 use phalanx_tensor::rng::{Purpose, Stream};
 use serde::{Deserialize, Serialize};
@@ -33,23 +33,32 @@ impl Attack for FangKrum {
     fn forge(&mut self, scene: &Scene<'_>, out_d: &mut [f32]) -> Result<(), GradError> {
         check(self.name(), scene, 1, out_d)?;
         let mean = scene.mean();
-        let dim = mean.len();
-        let square =
-            |row: &&[f32]| row.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>() / dim.max(1) as f64;
-        let longest = scene.honest.iter().map(square).fold(0.0, f64::max).sqrt();
+        let squares = scene.sums(scene.honest.len(), |columns, sums| {
+            let of_row = |row: &&[f32]| row[columns.clone()].iter().map(|x| f64::from(*x).powi(2)).sum();
+            sums.iter_mut().zip(scene.honest).for_each(|(sum, row)| *sum = of_row(row));
+        })?;
+        let longest = (squares.into_iter().fold(0.0, f64::max) / scene.dim().max(1) as f64).sqrt();
         let mut lambda = 2.0 * longest;
-        let mut result = vec![0.0; dim];
+        let mut result = vec![0.0; mean.len()];
         let mut krum = Robust::new(scene.attackers, Krum::default());
         loop {
             write(mean.iter().map(|m| if *m == 0.0 { 0.0 } else { -lambda * m.signum() }), out_d);
-            let rows: Vec<&[f32]> =
-                scene.honest.iter().copied().chain(std::iter::repeat_n(&*out_d, scene.attackers)).collect();
-            krum.aggregate(scene.step, &Updates::new(dim, &rows), &mut result)?;
-            if result == out_d || lambda <= 1e-5 * longest {
+            let report = krum.attempt(scene.step, &scene.received(out_d), &mut result)?;
+            let is_selected =
+                report.weights.iter().any(|(id, weight)| *weight > 0.0 && *id >= scene.honest.len() as u64);
+            if is_selected || lambda <= 1e-5 * longest {
                 return Ok(());
             }
             lambda /= 2.0;
         }
+    }
+
+    fn is_shared(&self) -> bool {
+        true
+    }
+
+    fn is_shardable(&self) -> bool {
+        true
     }
 }
 
@@ -62,6 +71,7 @@ impl Attack for FangTrimmedMean {
         check(self.name(), scene, 1, out_d)?;
         let step = scene.step * scene.attackers.max(1) as u64 + scene.index as u64;
         let draw = Stream::new(scene.seed, Purpose::Attack, step);
+        let first = scene.coordinates().start;
         let beyond = scene.mean().into_iter().enumerate().map(|(k, mean)| {
             let column = || scene.honest.iter().map(|row| f64::from(row[k]));
             let extreme = if mean > 0.0 {
@@ -70,9 +80,13 @@ impl Attack for FangTrimmedMean {
                 column().fold(f64::NEG_INFINITY, f64::max)
             };
             let outwards = if mean > 0.0 { -1.0 } else { 1.0 };
-            extreme + outwards * extreme.abs() * f64::from(draw.uniform_f32(k as u64))
+            extreme + outwards * extreme.abs() * f64::from(draw.uniform_f32((first + k) as u64))
         });
         write(beyond, out_d);
         Ok(())
+    }
+
+    fn is_shardable(&self) -> bool {
+        true
     }
 }

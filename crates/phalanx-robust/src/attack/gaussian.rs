@@ -1,6 +1,6 @@
 //! Normal noise in place of the gradient.
 
-use super::{Attack, Scene, check};
+use super::{Attack, Scene, check, write};
 use phalanx_grad::GradError;
 use phalanx_tensor::Float;
 use phalanx_tensor::rng::{Purpose, Stream};
@@ -28,8 +28,13 @@ impl Attack for Gaussian {
     fn forge(&mut self, scene: &Scene<'_>, out_d: &mut [f32]) -> Result<(), GradError> {
         check(self.name(), scene, 0, out_d)?;
         let step = scene.step * scene.attackers.max(1) as u64 + scene.index as u64;
-        Stream::new(scene.seed, Purpose::Attack, step).fill_normal(out_d);
-        out_d.iter_mut().for_each(|x| *x = f32::from_f64(x.to_f64() * self.sigma));
+        let noise = Stream::new(scene.seed, Purpose::Attack, step);
+        let normal = scene.coordinates().map(|k| self.sigma * noise.normal_f32(k as u64).to_f64());
+        write(normal, out_d);
         Ok(())
+    }
+
+    fn is_shardable(&self) -> bool {
+        true
     }
 }

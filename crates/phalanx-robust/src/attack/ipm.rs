@@ -31,4 +31,12 @@ impl Attack for Ipm {
         write(scene.mean().into_iter().map(|m| -self.epsilon * m), out_d);
         Ok(())
     }
+
+    fn is_shared(&self) -> bool {
+        true
+    }
+
+    fn is_shardable(&self) -> bool {
+        true
+    }
 }

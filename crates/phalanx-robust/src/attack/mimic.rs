@@ -26,31 +26,42 @@ impl Mimic {
         Mimic { warm_up, z: Vec::new(), victim: None }
     }
 
-    fn look(&mut self, scene: &Scene<'_>) -> usize {
+    fn look(&mut self, scene: &Scene<'_>) -> Result<usize, GradError> {
         let mean = scene.mean();
-        if self.z.len() != mean.len() {
-            self.z = vec![0.0; mean.len()];
+        if self.z.len() != scene.dim() {
+            self.z = vec![0.0; scene.dim()];
             Stream::new(scene.seed, Purpose::Attack, 0).fill_normal(&mut self.z);
         }
+        let mut z = self.z[scene.coordinates()].to_vec();
+        let along = scene.sums(scene.honest.len(), |columns, sums| {
+            let (mean, z) = (&mean[columns.clone()], &z[columns.clone()]);
+            for (sum, row) in sums.iter_mut().zip(scene.honest) {
+                let centered = row[columns.clone()].iter().zip(mean).map(|(x, m)| x.to_f64() - m);
+                *sum = centered.zip(z).map(|(x, z)| x * z.to_f64()).sum();
+            }
+        })?;
         let mut turned = vec![0.0; mean.len()];
         let mut best = (f64::NEG_INFINITY, 0);
-        for (i, row) in scene.honest.iter().enumerate() {
-            let centered = || row.iter().zip(&mean).map(|(x, m)| x.to_f64() - m);
-            let along: f64 = centered().zip(&self.z).map(|(x, z)| x * z.to_f64()).sum();
-            turned.iter_mut().zip(centered()).for_each(|(sum, x)| *sum += along * x);
+        for (i, (row, along)) in scene.honest.iter().zip(along).enumerate() {
+            let centered = row.iter().zip(&mean).map(|(x, m)| x.to_f64() - m);
+            turned.iter_mut().zip(centered).for_each(|(sum, x)| *sum += along * x);
             if along > best.0 {
                 best = (along, i);
             }
         }
         // a running mean of directions over the steps
         let old = scene.step as f64 / (scene.step as f64 + 1.0);
-        let norm = turned.iter().map(|x| x * x).sum::<f64>().sqrt();
+        let norm = scene.length(&turned)?;
         if norm > 0.0 {
-            for (z, new) in self.z.iter_mut().zip(turned) {
+            for (z, new) in z.iter_mut().zip(turned) {
                 *z = f32::from_f64(old * z.to_f64() + (1.0 - old) * new / norm);
             }
         }
-        best.1
+        match scene.shard {
+            Some((_, shard)) => shard.gather(&z, &mut self.z)?,
+            None => self.z = z,
+        }
+        Ok(best.1)
     }
 }
 
@@ -65,7 +76,7 @@ impl Attack for Mimic {
             Some(victim) => victim,
             None if self.warm_up == 0 => 0,
             None => {
-                let victim = self.look(scene);
+                let victim = self.look(scene)?;
                 self.victim = (scene.step >= self.warm_up).then_some(victim);
                 victim
             }
@@ -96,6 +107,14 @@ impl Attack for Mimic {
         (self.z, self.victim) = (z, victim);
         Ok(())
     }
+
+    fn is_shared(&self) -> bool {
+        true
+    }
+
+    fn is_shardable(&self) -> bool {
+        true
+    }
 }
 
 #[cfg(test)]
@@ -110,7 +129,7 @@ mod tests {
         let mut mimic = Mimic::new(30);
         let mut out = [0.0; 2];
         let mut forge = |mimic: &mut Mimic, step, honest: &[&[f32]]| {
-            let scene = Scene { step, honest, own: &[0.0; 2], attackers: 1, index: 0, seed: 4 };
+            let scene = Scene { step, honest, own: &[0.0; 2], shard: None, attackers: 1, index: 0, seed: 4 };
             mimic.forge(&scene, &mut out).unwrap();
             out
         };

@@ -34,15 +34,15 @@ pub enum Direction {
 }
 
 impl Direction {
-    pub(super) fn of(self, scene: &Scene<'_>, mean: &[f64]) -> Vec<f64> {
-        match self {
+    pub(super) fn of(self, scene: &Scene<'_>, mean: &[f64]) -> Result<Vec<f64>, GradError> {
+        Ok(match self {
             Direction::Unit => {
-                let norm = mean.iter().map(|m| m * m).sum::<f64>().sqrt();
+                let norm = scene.length(mean)?;
                 mean.iter().map(|m| if norm > 0.0 { -m / norm } else { 0.0 }).collect()
             }
             Direction::Sign => mean.iter().map(|m| if *m == 0.0 { 0.0 } else { -m.signum() }).collect(),
             Direction::Deviation => scene.deviation(mean, 0).into_iter().map(|s| -s).collect(),
-        }
+        })
     }
 }
 
@@ -54,30 +54,89 @@ impl Attack for MinMax {
     fn forge(&mut self, scene: &Scene<'_>, out_d: &mut [f32]) -> Result<(), GradError> {
         check(self.name(), scene, 1, out_d)?;
         let mean = scene.mean();
-        let direction = self.direction.of(scene, &mean);
-        let pairs = scene.honest.iter().flat_map(|a| scene.honest.iter().map(|b| distance_sq(a, b)));
-        let widest = pairs.fold(0.0, f64::max);
-        let roots = scene.honest.iter().map(|row| {
-            let (from_mean, along) = away(row, &mean, &direction);
-            root(direction.iter().map(|p| p * p).sum(), 2.0 * along, from_mean - widest)
-        });
+        let direction = self.direction.of(scene, &mean)?;
+        let spread = Spread::of(scene, &mean, &direction)?;
+        let widest = spread.widest();
+        let roots = spread
+            .from_mean
+            .iter()
+            .zip(&spread.along)
+            .map(|(from_mean, along)| root(spread.direction_sq, 2.0 * along, from_mean - widest));
         let gamma = roots.fold(f64::INFINITY, f64::min);
         write(mean.iter().zip(&direction).map(|(m, p)| m + gamma * p), out_d);
         Ok(())
     }
-}
 
-/// `|mean - row|^2` and `<direction, mean - row>`.
-pub(super) fn away(row: &[f32], mean: &[f64], direction: &[f64]) -> (f64, f64) {
-    let mut sums = (0.0, 0.0);
-    for ((x, m), p) in row.iter().zip(mean).zip(direction) {
-        let difference = m - f64::from(*x);
-        sums = (sums.0 + difference * difference, sums.1 + p * difference);
+    fn is_shared(&self) -> bool {
+        true
     }
-    sums
+
+    fn is_shardable(&self) -> bool {
+        true
+    }
 }
 
-pub(super) fn distance_sq(a: &[f32], b: &[f32]) -> f64 {
+/// How the honest lie to each other and to a ray from their mean.
+pub(super) struct Spread {
+    /// `|a - b|^2`, pair by pair, each once.
+    pairs: Vec<f64>,
+    /// `|mean - a|^2`.
+    pub(super) from_mean: Vec<f64>,
+    /// `<direction, mean - a>`.
+    pub(super) along: Vec<f64>,
+    /// `|direction|^2`.
+    pub(super) direction_sq: f64,
+}
+
+impl Spread {
+    pub(super) fn of(scene: &Scene<'_>, mean: &[f64], direction: &[f64]) -> Result<Self, GradError> {
+        let (honest, n) = (scene.honest, scene.honest.len());
+        let count = pair(n, 0);
+        let mut sums = scene.sums(count + 2 * n + 1, |columns, sums| {
+            let (pairs, rest) = sums.split_at_mut(count);
+            let (from_mean, rest) = rest.split_at_mut(n);
+            let (along, direction_sq) = rest.split_at_mut(n);
+            let (mean, direction) = (&mean[columns.clone()], &direction[columns.clone()]);
+            for i in 0..n {
+                let row = &honest[i][columns.clone()];
+                for j in 0..i {
+                    pairs[pair(i, j)] = distance_sq(row, &honest[j][columns.clone()]);
+                }
+                for ((x, m), p) in row.iter().zip(mean).zip(direction) {
+                    let difference = m - f64::from(*x);
+                    from_mean[i] += difference * difference;
+                    along[i] += p * difference;
+                }
+            }
+            direction_sq[0] = direction.iter().map(|p| p * p).sum();
+        })?;
+        let direction_sq = sums.pop().unwrap_or_default();
+        let along = sums.split_off(count + n);
+        let from_mean = sums.split_off(count);
+        Ok(Spread { pairs: sums, from_mean, along, direction_sq })
+    }
+
+    /// The greatest squared distance between two.
+    fn widest(&self) -> f64 {
+        self.pairs.iter().copied().fold(0.0, f64::max)
+    }
+
+    /// The greatest sum of squared distances from one to all.
+    pub(super) fn worst_sum(&self) -> f64 {
+        let n = self.along.len();
+        let from = |i: usize| -> f64 {
+            (0..n).filter(|j| *j != i).map(|j| self.pairs[pair(i.max(j), i.min(j))]).sum()
+        };
+        (0..n).map(from).fold(0.0, f64::max)
+    }
+}
+
+/// Where the pair of `i` and a smaller `j` stands.
+fn pair(i: usize, j: usize) -> usize {
+    i * i.saturating_sub(1) / 2 + j
+}
+
+fn distance_sq(a: &[f32], b: &[f32]) -> f64 {
     a.iter().zip(b).map(|(x, y)| (f64::from(*x) - f64::from(*y)).powi(2)).sum()
 }
 

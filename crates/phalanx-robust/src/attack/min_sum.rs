@@ -1,6 +1,6 @@
 //! No farther from all honest vectors together than the worst placed honest one is.
 
-use super::min_max::{away, distance_sq, root};
+use super::min_max::{Spread, root};
 use super::{Attack, Direction, Scene, check, write};
 use phalanx_grad::GradError;
 use serde::{Deserialize, Serialize};
@@ -29,18 +29,20 @@ impl Attack for MinSum {
     fn forge(&mut self, scene: &Scene<'_>, out_d: &mut [f32]) -> Result<(), GradError> {
         check(self.name(), scene, 1, out_d)?;
         let mean = scene.mean();
-        let direction = self.direction.of(scene, &mean);
-        let sums = scene.honest.iter().map(|a| scene.honest.iter().map(|b| distance_sq(a, b)).sum::<f64>());
-        let worst = sums.fold(0.0, f64::max);
-        let (from_mean, along) = scene
-            .honest
-            .iter()
-            .map(|row| away(row, &mean, &direction))
-            .fold((0.0, 0.0), |sums, (from_mean, along)| (sums.0 + from_mean, sums.1 + along));
+        let direction = self.direction.of(scene, &mean)?;
+        let spread = Spread::of(scene, &mean, &direction)?;
+        let (from_mean, along): (f64, f64) = (spread.from_mean.iter().sum(), spread.along.iter().sum());
         let count = scene.honest.len() as f64;
-        let gamma =
-            root(count * direction.iter().map(|p| p * p).sum::<f64>(), 2.0 * along, from_mean - worst);
+        let gamma = root(count * spread.direction_sq, 2.0 * along, from_mean - spread.worst_sum());
         write(mean.iter().zip(&direction).map(|(m, p)| m + gamma * p), out_d);
         Ok(())
+    }
+
+    fn is_shared(&self) -> bool {
+        true
+    }
+
+    fn is_shardable(&self) -> bool {
+        true
     }
 }

@@ -26,4 +26,8 @@ impl Attack for ModelReplacement {
         write(scene.own.iter().map(|x| factor * f64::from(*x)), out_d);
         Ok(())
     }
+
+    fn is_shardable(&self) -> bool {
+        true
+    }
 }

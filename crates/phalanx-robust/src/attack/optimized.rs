@@ -1,7 +1,7 @@
 //! ALIE and IPM with the factor that harms a known rule most.
 
 use super::{Attack, Scene, check};
-use crate::{Robust, Updates};
+use crate::Robust;
 use phalanx_grad::GradError;
 use phalanx_tensor::Float;
 
@@ -32,7 +32,7 @@ pub struct OptIpm {
 }
 
 impl OptAlie {
-    /// Against a rule; one with memory should be given fresh.
+    /// Against a rule; what it would remember from step to step is not known to the attacker.
     #[must_use]
     pub fn against(rule: Robust) -> Self {
         OptAlie { rule }
@@ -40,7 +40,7 @@ impl OptAlie {
 }
 
 impl OptIpm {
-    /// Against a rule; one with memory should be given fresh.
+    /// Against a rule; what it would remember from step to step is not known to the attacker.
     #[must_use]
     pub fn against(rule: Robust) -> Self {
         OptIpm { rule }
@@ -56,8 +56,15 @@ impl Attack for OptAlie {
         check(self.name(), scene, 1, out_d)?;
         let mean = scene.mean();
         let direction = scene.deviation(&mean, 1);
-        harmful(&mut self.rule, scene, &mean, &direction, out_d);
-        Ok(())
+        harmful(&mut self.rule, scene, &mean, &direction, out_d)
+    }
+
+    fn is_shared(&self) -> bool {
+        true
+    }
+
+    fn is_shardable(&self) -> bool {
+        self.rule.is_shardable()
     }
 }
 
@@ -70,37 +77,53 @@ impl Attack for OptIpm {
         check(self.name(), scene, 1, out_d)?;
         let mean = scene.mean();
         let direction: Vec<f64> = mean.iter().map(|m| -m).collect();
-        harmful(&mut self.rule, scene, &vec![0.0; mean.len()], &direction, out_d);
-        Ok(())
+        harmful(&mut self.rule, scene, &vec![0.0; mean.len()], &direction, out_d)
+    }
+
+    fn is_shared(&self) -> bool {
+        true
+    }
+
+    fn is_shardable(&self) -> bool {
+        self.rule.is_shardable()
     }
 }
 
 /// Writes `base + x direction` for the `x` that leads the rule farthest from the honest mean.
-fn harmful(rule: &mut Robust, scene: &Scene<'_>, base: &[f64], direction: &[f64], out_d: &mut [f32]) {
+fn harmful(
+    rule: &mut Robust,
+    scene: &Scene<'_>,
+    base: &[f64],
+    direction: &[f64],
+    out_d: &mut [f32],
+) -> Result<(), GradError> {
     let mean = scene.mean();
     let mut result = vec![0.0; out_d.len()];
     let write =
         |x: f64, out_d: &mut [f32]| super::write(base.iter().zip(direction).map(|(b, p)| b + x * p), out_d);
     let mut harm = |x: f64| {
         write(x, out_d);
-        let sent = std::iter::repeat_n(&*out_d, scene.attackers);
-        let rows: Vec<&[f32]> = scene.honest.iter().copied().chain(sent).collect();
-        match rule.aggregate(scene.step, &Updates::new(mean.len(), &rows), &mut result) {
-            Ok(_) => result.iter().zip(&mean).map(|(x, m)| (x.to_f64() - m).powi(2)).sum(),
+        match rule.attempt(scene.step, &scene.received(out_d), &mut result) {
+            Ok(_) => {
+                let away: Vec<f64> = result.iter().zip(&mean).map(|(x, m)| x.to_f64() - m).collect();
+                scene.length(&away)
+            }
+            Err(error @ GradError::Comm(_)) => Err(error),
             // a rule that refuses is not harmed
-            Err(_) => f64::NEG_INFINITY,
+            Err(_) => Ok(f64::NEG_INFINITY),
         }
     };
-    let best = search(&mut harm);
+    let best = search(&mut harm)?;
     write(best, out_d);
+    Ok(())
 }
 
-fn search(harm: &mut impl FnMut(f64) -> f64) -> f64 {
-    let (mut best, mut step) = ((0.0, harm(0.0)), 10.0);
+fn search(harm: &mut impl FnMut(f64) -> Result<f64, GradError>) -> Result<f64, GradError> {
+    let (mut best, mut step) = ((0.0, harm(0.0)?), 10.0);
     let mut left = TRIES - 1;
     while left > 0 {
         let next = best.0 + step;
-        let now = harm(next);
+        let now = harm(next)?;
         left -= 1;
         if now <= best.1 {
             break;
@@ -114,14 +137,14 @@ fn search(harm: &mut impl FnMut(f64) -> f64) -> f64 {
         let next: f64 = best.0 + side * step;
         side = -side;
         if next >= 0.0 {
-            let now = harm(next);
+            let now = harm(next)?;
             if now > best.1 {
                 best = (next, now);
             }
         }
         left -= 1;
     }
-    best.0
+    Ok(best.0)
 }
 
 #[cfg(test)]
@@ -131,7 +154,7 @@ mod tests {
     #[test]
     fn the_search_finds_a_peak_near_and_far() {
         for peak in [0.7, 25.0, 900.0] {
-            let found = search(&mut |x: f64| -(x - peak).abs());
+            let found = search(&mut |x: f64| Ok(-(x - peak).abs())).unwrap();
             assert!((found - peak).abs() < 0.35 * peak.max(6.0), "{found}, want {peak}");
         }
     }

@@ -44,14 +44,19 @@ impl Pgd {
         match self.projection {
             Projection::L2 => {
                 let norm = update_d.iter().map(|x| x.to_f64().powi(2)).sum::<f64>().sqrt();
-                if norm > self.radius {
-                    update_d.iter_mut().for_each(|x| *x = f32::from_f64(x.to_f64() * self.radius / norm));
-                }
+                self.shorten(norm, update_d);
             }
             Projection::Linf => {
                 let radius = f32::from_f64(self.radius);
                 update_d.iter_mut().for_each(|x| *x = x.clamp(-radius, radius));
             }
+        }
+    }
+
+    /// Scales an update of length `norm` down, or a part of it.
+    fn shorten(&self, norm: f64, update_d: &mut [f32]) {
+        if norm > self.radius {
+            update_d.iter_mut().for_each(|x| *x = f32::from_f64(x.to_f64() * self.radius / norm));
         }
     }
 }
@@ -65,7 +70,17 @@ impl Attack for Pgd {
         check(self.name(), scene, 0, out_d)?;
         crate::rule::positive(self.name(), "radius", self.radius)?;
         out_d.copy_from_slice(scene.own);
-        self.project(out_d);
+        match self.projection {
+            Projection::L2 => {
+                let own: Vec<f64> = scene.own.iter().map(|x| x.to_f64()).collect();
+                self.shorten(scene.length(&own)?, out_d);
+            }
+            Projection::Linf => self.project(out_d),
+        }
         Ok(())
+    }
+
+    fn is_shardable(&self) -> bool {
+        true
     }
 }

@@ -1,17 +1,17 @@
 //! A rule over ranks with the attack played out in front of it.
 
 use super::{Attack, Scene};
+use crate::vectors::Vectors;
 use phalanx_comm::Agreed;
-use phalanx_grad::{
-    Blocks, GradError, GradSet, Gram, Ranks, Reduce, Rejected, RowSet, Scratch, Shard, StateTensor,
-};
+use phalanx_grad::{Blocks, GradError, GradSet, Gram, Ranks, Reduce, Rejected, Scratch, Shard, StateTensor};
 use phalanx_tensor::{Backend, Cpu};
 use std::ops::Range;
 
 /// Any rule over ranks, to which some ranks' gradients come as attacks would have sent them.
 ///
-/// For research and tests: every rank sees all gradients and forges the same ones, so that no rank has to lie. The
-/// hostile ranks' own gradients are what [`Scene::own`] holds.
+/// For research and tests: each rank forges its part of what the hostile ranks send, or all of it where an attack
+/// [needs whole vectors](Attack::is_shardable), so that no rank has to lie. The hostile ranks' own gradients are what
+/// [`Scene::own`] holds.
 ///
 /// # Examples
 /// ```
@@ -48,48 +48,58 @@ impl<R> UnderAttack<R> {
     }
 }
 
-/// What arrives after the attack: all of it, and this rank's part.
+/// What arrives after the attack. Where attacks need whole vectors, all are here, else this rank's part.
 #[derive(Debug)]
 struct Received<'a> {
-    rows: RowSet<'a, Ranks>,
-    shard: Option<Part<'a>>,
+    backend: Cpu<f32>,
+    vectors: Vectors<'a>,
+    ids: Vec<u64>,
+    samples: Vec<u64>,
+    shard: Option<&'a Part<'a>>,
 }
 
 impl GradSet<Ranks, Cpu<f32>> for Received<'_> {
     fn backend(&self) -> &Cpu<f32> {
-        self.rows.backend()
+        &self.backend
     }
 
     fn len(&self) -> usize {
-        self.rows.len()
+        self.ids.len()
     }
 
     fn dim(&self) -> usize {
-        self.rows.dim()
+        self.vectors.dim
     }
 
     fn id(&self, i: usize) -> u64 {
-        self.rows.id(i)
+        self.ids[i]
     }
 
     fn samples(&self, i: usize) -> u64 {
-        self.rows.samples(i)
+        self.samples[i]
     }
 
     fn view(&self, i: usize) -> Option<&[f32]> {
-        self.rows.view(i)
+        self.vectors.shard.is_none().then(|| self.vectors.rows[i])
     }
 
     fn shard(&self) -> Option<&dyn Shard> {
-        self.shard.as_ref().map(|part| part as &dyn Shard)
+        self.shard.map(|part| part as &dyn Shard)
     }
 
     fn weighted_sum(&self, weights_n: &[f64], out_d: &mut [f32]) -> Result<(), GradError> {
-        self.rows.weighted_sum(weights_n, out_d)
+        let Some(shard) = self.vectors.shard else {
+            self.vectors.weighted_sum(weights_n, &[], out_d);
+            return Ok(());
+        };
+        let mut part = vec![0.0; self.vectors.here()];
+        self.vectors.weighted_sum(weights_n, &[], &mut part);
+        shard.gather(&part, out_d)
     }
 
     fn gram(&self, gram: &mut Gram) -> Result<(), GradError> {
-        self.rows.gram(gram)
+        *gram = self.vectors.gram()?;
+        Ok(())
     }
 }
 
@@ -138,39 +148,59 @@ where
         out_d: &mut [f32],
         scratch: &mut Scratch,
     ) -> Result<(), GradError> {
-        let n = set.len();
-        let mut sent = Vec::with_capacity(n);
-        for i in 0..n {
-            let mut row = vec![0.0; set.dim()];
-            set.row(i, &mut row)?;
-            sent.push(row);
-        }
+        let (n, dim) = (set.len(), set.dim());
         let attackers = (0..n).filter(|i| self.attacks.iter().any(|(_, ranks)| ranks.contains(i)));
         let hostile: Vec<usize> = attackers.collect();
-        let honest: Vec<&[f32]> =
-            (0..n).filter(|i| !hostile.contains(i)).map(|i| sent[i].as_slice()).collect();
-        let mut forged = Vec::with_capacity(hostile.len());
-        for (index, i) in hostile.iter().enumerate() {
-            let (own, attackers, seed) = (sent[*i].as_slice(), hostile.len(), self.seed);
-            let mut row = vec![0.0; set.dim()];
-            if let Some((attack, _)) = self.attacks.iter_mut().find(|(_, ranks)| ranks.contains(i)) {
-                attack.forge(&Scene { step, honest: &honest, own, attackers, index, seed }, &mut row)?;
+        // each rank forges the coordinates that it has, if that can be done
+        let shard = set.shard().filter(|_| self.attacks.iter().all(|(attack, _)| attack.is_shardable()));
+        let mut whole = Vec::new();
+        for i in (0..n).filter(|_| shard.is_none()) {
+            let mut row = vec![0.0; dim];
+            set.row(i, &mut row)?;
+            whole.push(row);
+        }
+        let sent: Vec<&[f32]> =
+            (0..n).map(|i| shard.map_or_else(|| &*whole[i], |shard| shard.part(i))).collect();
+        let honest: Vec<&[f32]> = (0..n).filter(|i| !hostile.contains(i)).map(|i| sent[i]).collect();
+        let (attackers, seed) = (hostile.len(), self.seed);
+        let mut forged: Vec<Option<Vec<f32>>> = vec![None; n];
+        for (attack, ranks) in &mut self.attacks {
+            let mut of_all: Option<Vec<f32>> = None;
+            for (index, i) in hostile.iter().enumerate() {
+                if !ranks.contains(i) || forged[*i].is_some() {
+                    continue;
+                }
+                let row = match of_all.take().filter(|_| attack.is_shared()) {
+                    Some(row) => row,
+                    None => {
+                        let own = sent[*i];
+                        let shard = shard.map(|shard| (dim, shard));
+                        let scene = Scene { step, honest: &honest, own, shard, attackers, index, seed };
+                        let mut row = vec![0.0; own.len()];
+                        attack.forge(&scene, &mut row)?;
+                        row
+                    }
+                };
+                of_all = Some(row.clone());
+                forged[*i] = Some(row);
             }
-            forged.push(row);
         }
-        for (i, row) in hostile.into_iter().zip(forged) {
-            sent[i] = row;
-        }
-        let rows: Vec<&[f32]> = sent.iter().map(Vec::as_slice).collect();
-        let ids = (0..n).map(|i| set.id(i)).collect();
-        let samples = (0..n).map(|i| set.samples(i)).collect();
-        let received = RowSet::<Ranks>::from_slices(&rows)?.with_ids(ids)?.with_samples(samples)?;
+        let rows: Vec<&[f32]> =
+            sent.iter().zip(&forged).map(|(row, forged)| forged.as_deref().unwrap_or(row)).collect();
         // the rule's work is shared as it is without an attack
-        let shard = set.shard().map(|of| {
-            let here = Blocks::new(set.dim()).coordinates(of.blocks());
+        let part = set.shard().map(|of| {
+            let here = Blocks::new(dim).coordinates(of.blocks());
+            let here = if shard.is_some() { 0..here.len() } else { here };
             Part { of, rows: rows.iter().map(|row| &row[here.clone()]).collect() }
         });
-        self.rule.reduce(step, &Received { rows: received, shard }, out_d, scratch)
+        let received = Received {
+            backend: Cpu::new(),
+            ids: (0..n).map(|i| set.id(i)).collect(),
+            samples: (0..n).map(|i| set.samples(i)).collect(),
+            vectors: Vectors { rows, dim, threads: 1, shard },
+            shard: part.as_ref(),
+        };
+        self.rule.reduce(step, &received, out_d, scratch)
     }
 
     fn rejected(&self) -> &[Rejected] {
@@ -213,7 +243,7 @@ fn of_attack(i: usize) -> String {
 mod tests {
     use super::*;
     use crate::attack::{Constant, Mimic, SignFlip};
-    use phalanx_grad::Mean;
+    use phalanx_grad::{Mean, RowSet};
 
     fn reduced(rule: &mut UnderAttack<Mean>, step: u64, rows: &[&[f32]]) -> Vec<f32> {
         let set = RowSet::<Ranks>::from_slices(rows).unwrap();

@@ -51,11 +51,19 @@ impl Rule for CenteredClipping {
         Laws::none().and(Law::Permutation).and(Law::Negation).and(Law::Rotation)
     }
 
+    fn is_shardable(&self) -> bool {
+        true
+    }
+
     fn decide(&mut self, round: &Round<'_>) -> Result<Decision, GradError> {
         let n = round.n();
         let center = self.center.as_ref().filter(|center| center.len() == round.dim());
+        let center: Option<Arc<[f32]>> = center.map(|center| match round.part(center) {
+            part if part.len() < center.len() => part.into(),
+            _ => Arc::clone(center),
+        });
         let norms_sq = round.norms_sq()?;
-        let (products, own) = match center {
+        let (products, own) = match &center {
             Some(center) => round.products_with(center)?,
             None => (vec![0.0; n], 0.0),
         };
@@ -77,12 +85,12 @@ impl Rule for CenteredClipping {
         }
         let decision = Decision::sum(w);
         Ok(match center {
-            Some(center) => decision.with_anchor(c, Arc::clone(center)),
+            Some(center) => decision.with_anchor(c, center),
             None => decision,
         })
     }
 
-    fn settle(&mut self, _round: &Round<'_>, out_d: &[f32]) {
+    fn settle(&mut self, out_d: &[f32]) {
         if self.keeps {
             self.center = Some(out_d.into());
         }

@@ -56,6 +56,10 @@ impl Rule for Dnc {
         if self.share < 1.0 { laws.without(Law::Rotation) } else { laws }
     }
 
+    fn is_shardable(&self) -> bool {
+        true
+    }
+
     fn decide(&mut self, round: &Round<'_>) -> Result<Decision, GradError> {
         positive(self.name(), "cut", self.cut)?;
         positive(self.name(), "share", self.share)?;

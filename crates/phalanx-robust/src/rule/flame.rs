@@ -46,6 +46,10 @@ impl Rule for Flame {
         if self.noise == 0.0 { laws.and(Law::Negation).and(Law::Rotation).and(Law::Unanimity) } else { laws }
     }
 
+    fn is_shardable(&self) -> bool {
+        true
+    }
+
     fn decide(&mut self, round: &Round<'_>) -> Result<Decision, GradError> {
         let (n, gram) = (round.n(), round.gram()?);
         let norms: Vec<f64> = (0..n).map(|i| gram.norm_sq(i).sqrt()).collect();

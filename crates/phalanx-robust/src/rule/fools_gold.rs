@@ -48,7 +48,7 @@ impl Rule for FoolsGold {
         Ok(Decision::sum(weights.clone()).with_scores(weights))
     }
 
-    fn settle(&mut self, _round: &Round<'_>, _out_d: &[f32]) {
+    fn settle(&mut self, _out_d: &[f32]) {
         self.sums.extend(std::mem::take(&mut self.next));
     }
 

@@ -48,8 +48,8 @@ impl<R: Rule> Rule for Rlr<R> {
         Ok(self.base.decide(round)?.with_finish(Finish::FlipBelow(self.threshold)))
     }
 
-    fn settle(&mut self, round: &Round<'_>, out_d: &[f32]) {
-        self.base.settle(round, out_d);
+    fn settle(&mut self, out_d: &[f32]) {
+        self.base.settle(out_d);
     }
 
     fn state(&self) -> Vec<StateTensor> {
