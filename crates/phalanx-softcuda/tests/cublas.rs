@@ -70,7 +70,7 @@ fn numbers(count: usize, salt: usize) -> Vec<f32> {
 }
 
 fn int(n: usize) -> c_int {
-    c_int::try_from(n).unwrap()
+    c_int::try_from(n).expect("a small size")
 }
 
 #[test]
@@ -100,14 +100,14 @@ fn products_of_all_transpositions_and_leading_dimensions() {
                     &alpha,
                     pa,
                     int(lda),
-                    sa as c_longlong,
+                    int(sa).into(),
                     pb,
                     int(ldb),
-                    sb as c_longlong,
+                    int(sb).into(),
                     &beta,
                     pc,
                     int(ldc),
-                    sc as c_longlong,
+                    int(sc).into(),
                     int(count),
                 )
             };

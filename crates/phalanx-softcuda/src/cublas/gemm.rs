@@ -108,7 +108,7 @@ impl Matrix {
     fn column(&self, index: usize, column: usize, kind: Kind) -> Result<(*mut u8, usize), Fault> {
         let bytes = self.element.bytes();
         let elements = (column * self.leading) as u64;
-        let skipped = self.stride.wrapping_mul(index as i64).cast_unsigned().wrapping_add(elements);
+        let skipped = self.stride.cast_unsigned().wrapping_mul(index as u64).wrapping_add(elements);
         let address = self.address.wrapping_add(skipped.wrapping_mul(bytes as u64));
         let length = self.rows * bytes;
         let start = arena::access(address, length, kind).map_err(|mut fault| {

@@ -217,14 +217,22 @@ impl Decoder<'_> {
                 self.emit(Op::Dwwd { f, d, a, b, c });
                 Ok(())
             }
-            ("bfi", Type::B32) => {
+            ("bfi", Type::B32 | Type::B64) => {
                 let [d, a, b, position, length] = o else { return Err(OPERANDS) };
                 let (position, length) = (self.w(position)?, self.w(length)?);
                 let place = self.word();
                 let f = lanes!(|a: u32, b: u32| -> u32 { a & 255 | (b & 255) << 8 });
                 self.emit(Op::Www { f, d: place, a: position, b: length });
+                if ty == Type::B64 {
+                    let (d, a, b) = (self.d(d)?, self.d(a)?, self.d(b)?);
+                    let f = lanes!(|a: u64, b: u64, c: u32| -> u64 { insert(a, b, c & 255, c >> 8, 64) });
+                    self.emit(Op::Ddwd { f, d, a, b, c: place });
+                    return Ok(());
+                }
                 let (d, a, b) = (self.w(d)?, self.w(a)?, self.w(b)?);
-                let f = lanes!(|a: u32, b: u32, c: u32| -> u32 { insert(a, b, c & 255, c >> 8) });
+                let f = lanes!(|a: u32, b: u32, c: u32| -> u32 {
+                    insert(a.into(), b.into(), c & 255, c >> 8, 32) as u32
+                });
                 self.emit(Op::Wwww { f, d, a, b, c: place });
                 Ok(())
             }
@@ -280,12 +288,12 @@ fn extract(a: u64, position: u32, length: u32, width: u32, signed: bool) -> u64 
 }
 
 /// `b` with the low bits of `a` from a position on.
-fn insert(a: u32, b: u32, position: u32, length: u32) -> u32 {
-    if position >= 32 || length == 0 {
+fn insert(a: u64, b: u64, position: u32, length: u32, width: u32) -> u64 {
+    if position >= width || length == 0 {
         return b;
     }
-    let length = length.min(32 - position);
-    let mask = (u32::MAX >> (32 - length)) << position;
+    let length = length.min(width - position);
+    let mask = (u64::MAX >> (64 - length)) << position;
     b & !mask | a << position & mask
 }
 
@@ -299,8 +307,9 @@ mod tests {
         assert_eq!(extract(0xf0, 4, 4, 32, true) as u32, u32::MAX);
         assert_eq!(extract(0xff, 0, 0, 32, true), 0);
         assert_eq!(extract(u64::MAX, 60, 20, 64, false), 15);
-        assert_eq!(insert(0xff, 0, 28, 8), 0xf000_0000);
-        assert_eq!(insert(0x5, 0xffff_ffff, 4, 4), 0xffff_ff5f);
+        assert_eq!(insert(0xff, 0, 28, 8, 32), 0xf000_0000);
+        assert_eq!(insert(0x5, 0xffff_ffff, 4, 4, 32), 0xffff_ff5f);
+        assert_eq!(insert(0xff, 0, 60, 8, 64), 0xf000_0000_0000_0000);
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Comparisons and choices by them.
 
+#![expect(clippy::neg_cmp_op_on_partial_ord, reason = "what is not ordered makes them hold")]
+
 use super::float::flushed;
 use super::half::{widen_bf16, widen_f16};
 use super::{Decoder, Done, Name, OPERANDS, UNKNOWN};
@@ -44,7 +46,7 @@ macro_rules! of_floats {
                 as fn(&[$bits; 32], &[$bits; 32]) -> u32),
             "ne" => Some(lanes_where!(|a, b: $bits| {
                 let (a, b) = (of!(|$x| $value, a), of!(|$x| $value, b));
-                a < b || a > b
+                !a.is_nan() && !b.is_nan() && a != b
             }) as _),
             "lt" => Some(lanes_where!(|a, b: $bits| of!(|$x| $value, a) < of!(|$x| $value, b)) as _),
             "le" => Some(lanes_where!(|a, b: $bits| of!(|$x| $value, a) <= of!(|$x| $value, b)) as _),
@@ -52,7 +54,7 @@ macro_rules! of_floats {
             "ge" => Some(lanes_where!(|a, b: $bits| of!(|$x| $value, a) >= of!(|$x| $value, b)) as _),
             "equ" => Some(lanes_where!(|a, b: $bits| {
                 let (a, b) = (of!(|$x| $value, a), of!(|$x| $value, b));
-                !(a < b || a > b)
+                a.is_nan() || b.is_nan() || a == b
             }) as _),
             "neu" => Some(lanes_where!(|a, b: $bits| of!(|$x| $value, a) != of!(|$x| $value, b)) as _),
             "ltu" => Some(lanes_where!(|a, b: $bits| !(of!(|$x| $value, a) >= of!(|$x| $value, b))) as _),

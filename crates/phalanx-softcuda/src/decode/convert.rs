@@ -1,5 +1,7 @@
 //! `cvt`: conversions between types.
 
+#![expect(clippy::cast_sign_loss, reason = "these conversions saturate, and so do those of the instruction")]
+
 use super::{Decoder, Done, Name, OPERANDS, UNKNOWN};
 use crate::exec::float::{
     Round, bf16_to_f32, f16_to_f32, f32_to_bf16, f32_to_f16, f32_to_tf32, f64_to_bf16, f64_to_f16, flush,
@@ -41,8 +43,10 @@ impl Decoder<'_> {
             value => value,
         };
         match to {
-            Type::F16 | Type::Bf16 | Type::F32 | Type::F64 | Type::Tf32 => self.to_float(name, value, to, d),
-            _ => self.to_integer(name, value, to, d),
+            Type::F16 | Type::Bf16 | Type::F32 | Type::F64 | Type::Tf32 => {
+                self.float_from(name, value, to, d)
+            }
+            _ => self.integer_from(name, value, to, d),
         }
     }
 
@@ -87,7 +91,7 @@ impl Decoder<'_> {
     }
 
     /// To an integer; floats by the rounding of the name.
-    fn to_integer(&mut self, name: &Name<'_>, value: Value, to: Type, d: &Operand) -> Done {
+    fn integer_from(&mut self, name: &Name<'_>, value: Value, to: Type, d: &Operand) -> Done {
         if name.has("sat") && matches!(value, Value::Word(..) | Value::Double(..)) {
             return self.saturated(value, to, d);
         }
@@ -236,7 +240,7 @@ impl Decoder<'_> {
     }
 
     /// To a float of any width.
-    fn to_float(&mut self, name: &Name<'_>, value: Value, to: Type, d: &Operand) -> Done {
+    fn float_from(&mut self, name: &Name<'_>, value: Value, to: Type, d: &Operand) -> Done {
         let round = match name.one_of(&["rz", "rm", "rp"]) {
             None => Round::Nearest,
             Some("rz") => Round::Zero,
@@ -255,7 +259,7 @@ impl Decoder<'_> {
             }
             (Value::F32(a), _) => {
                 let d = self.w(d)?;
-                self.from_single(name, a, to, round, d)
+                self.narrowed(name, a, to, round, d)
             }
             (Value::F64(a), Type::F64) => {
                 let f = integral_double(name).unwrap_or(lanes!(|a: u64| -> u64 { a }));
@@ -318,7 +322,7 @@ impl Decoder<'_> {
                     lanes!(|a: u32| -> u64 { f64::from(a).to_bits() })
                 };
                 self.emit(Op::Wd { f, d: wide, a });
-                self.to_float(name, Value::F64(wide), to, d)
+                self.float_from(name, Value::F64(wide), to, d)
             }
             (Value::Double(a, signed), Type::F64) if round == Round::Nearest => {
                 let d = self.d(d)?;
@@ -345,7 +349,7 @@ impl Decoder<'_> {
     }
 
     /// An f32 to a float that a word holds.
-    fn from_single(&mut self, name: &Name<'_>, a: W, to: Type, round: Round, d: W) -> Done {
+    fn narrowed(&mut self, name: &Name<'_>, a: W, to: Type, round: Round, d: W) -> Done {
         macro_rules! to_half {
             ($nearest:expr, $widen:expr) => {
                 match round {
@@ -414,8 +418,8 @@ impl Decoder<'_> {
         let round = if name.has("rz") { Round::Zero } else { Round::Nearest };
         let (high, low) = (self.w(high)?, self.w(low)?);
         let (upper, lower) = (self.word(), self.word());
-        self.from_single(name, high, half, round, upper)?;
-        self.from_single(name, low, half, round, lower)?;
+        self.narrowed(name, high, half, round, upper)?;
+        self.narrowed(name, low, half, round, lower)?;
         let d = self.w(d)?;
         self.emit(Op::Www {
             f: lanes!(|a: u32, b: u32| -> u32 { b & 0xffff | a << 16 }),

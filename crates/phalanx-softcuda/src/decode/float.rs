@@ -3,7 +3,7 @@
 //! What a GPU approximates is computed to the last bit here, so tests compare such results within a tolerance.
 
 use super::{Decoder, Done, Name, OPERANDS, Slot, UNKNOWN};
-use crate::exec::float::{flush, max_f32, max_f64, min_f32, min_f64};
+use crate::exec::float::{Round, add_to_odd, flush, max_f32, max_f64, min_f32, min_f64, narrow_f64};
 use crate::exec::{Doubles, Op, W, Words, lanes};
 use crate::ptx::Operand;
 
@@ -85,8 +85,26 @@ pub(super) fn flushed() -> fn(&mut Words, &Words) {
     single!(|a| flush(a))
 }
 
-/// Roundings other than to nearest even, which only conversions have here.
+/// Roundings other than to nearest even.
 const ROUNDINGS: [&str; 3] = ["rz", "rm", "rp"];
+
+/// The function of registers for an expression of f64 that is rounded to f32 as a name says. The expression is exact, or its
+/// last bit says that it is not.
+macro_rules! rounded {
+    ($rounding:expr, |$($x:ident),+| $value:expr) => {
+        match $rounding {
+            "rz" => rounded!(Round::Zero => |$($x),+| $value),
+            "rm" => rounded!(Round::Down => |$($x),+| $value),
+            _ => rounded!(Round::Up => |$($x),+| $value),
+        }
+    };
+    ($round:expr => |$($x:ident),+| $value:expr) => {
+        lanes!(|$($x: u32),+| -> u32 {
+            $(let $x = f64::from(f($x));)+
+            narrow_f64($value, $round).to_bits()
+        })
+    };
+}
 
 impl Decoder<'_> {
     pub(super) fn single(&mut self, name: &Name<'_>, o: &[Operand]) -> Done {
@@ -128,8 +146,17 @@ impl Decoder<'_> {
     }
 
     fn plain_single(&mut self, name: &Name<'_>, o: &[Operand]) -> Done {
-        if name.one_of(&ROUNDINGS).is_some() || name.has("xorsign") {
+        if name.has("xorsign") {
             return Err(UNKNOWN);
+        }
+        if let Some(rounding) = name.one_of(&ROUNDINGS) {
+            return match name.head {
+                "add" => self.www(rounded!(rounding, |a, b| add_to_odd(a, b)), o),
+                "sub" => self.www(rounded!(rounding, |a, b| add_to_odd(a, -b)), o),
+                "mul" => self.www(rounded!(rounding, |a, b| a * b), o),
+                "fma" | "mad" => self.wwww(rounded!(rounding, |a, b, c| add_to_odd(a * b, c)), o),
+                _ => Err(UNKNOWN),
+            };
         }
         if name.has("NaN") {
             return match name.head {

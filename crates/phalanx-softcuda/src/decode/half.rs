@@ -8,6 +8,9 @@ use crate::exec::float::{bf16_to_f32, f16_to_f32, f32_to_bf16, f32_to_f16, fma_b
 use crate::exec::{Op, Words, lanes};
 use crate::ptx::{Operand, Type};
 
+/// What becomes of a register.
+type Step = fn(&mut Words, &Words);
+
 /// The f32 of an f16 in the low half of a word.
 pub(super) fn widen_f16() -> fn(&mut Words, &Words) {
     lanes!(|a: u32| -> u32 { f16_to_f32(a as u16).to_bits() })
@@ -47,13 +50,13 @@ impl Decoder<'_> {
     fn by_single(&mut self, name: &Name<'_>, ty: Type, o: &[Operand]) -> Done {
         let [d, sources @ ..] = o else { return Err(OPERANDS) };
         let d = self.w(d)?;
-        let (widen, narrow): (fn(&mut Words, &Words), fn(&mut Words, &Words)) = match ty {
+        let (widen, narrow): (Step, Step) = match ty {
             Type::F16 | Type::F16x2 => {
                 (widen_f16(), lanes!(|a: u32| -> u32 { u32::from(f32_to_f16(f32::from_bits(a))) }))
             }
             _ => (widen_bf16(), lanes!(|a: u32| -> u32 { u32::from(f32_to_bf16(f32::from_bits(a))) })),
         };
-        let upper: fn(&mut Words, &Words) = lanes!(|a: u32| -> u32 { a >> 16 });
+        let upper: Step = lanes!(|a: u32| -> u32 { a >> 16 });
         let is_pair = matches!(ty, Type::F16x2 | Type::Bf16x2);
         let mut results = Vec::new();
         for half in 0..1 + usize::from(is_pair) {

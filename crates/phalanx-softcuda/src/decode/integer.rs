@@ -175,7 +175,7 @@ impl Decoder<'_> {
                 o,
             ),
             ("hi", Type::U16) => {
-                self.www(lanes!(|a: u32, b: u32| -> u32 { (a & 0xffff) * (b & 0xffff) >> 16 }), o)
+                self.www(lanes!(|a: u32, b: u32| -> u32 { ((a & 0xffff) * (b & 0xffff)) >> 16 }), o)
             }
             ("hi", Type::S16) => {
                 self.www(lanes!(|a: u32, b: u32| -> u32 { low((s16(a) * s16(b)) >> 16) }), o)

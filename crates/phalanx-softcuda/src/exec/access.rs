@@ -1,6 +1,6 @@
 //! Loads and stores.
 
-use super::arena::{Kind, state};
+use super::arena::{Kind, allowed};
 use super::block::{Machine, Step, Stop, stop};
 use super::lanes::{D, LANES, W, Words, each};
 use super::shared::Who;
@@ -76,19 +76,24 @@ impl Warp {
             return Ok(());
         }
         let size = access.bytes as usize;
-        let count = access.target.len();
         let mut buffer = [0_u8; MOST];
+        let bytes = &mut buffer[..size * access.target.len()];
+        let first = active.trailing_zeros() as usize;
+        if is_one_place(access.space, &addresses, first) {
+            self.read(machine, access.space, addresses[first], first, access.strong, bytes)?;
+            for (index, element) in bytes.chunks_exact(size).enumerate() {
+                let value = filled(element, access.extend);
+                match &access.target {
+                    Target::Words(words) => self.put_w(words[index], &[value as u32; LANES], active),
+                    Target::Doubles(doubles) => self.put_d(doubles[index], &[value; LANES], active),
+                }
+            }
+            return Ok(());
+        }
         for lane in each(active) {
-            let bytes = &mut buffer[..size * count];
             self.read(machine, access.space, addresses[lane], lane, access.strong, bytes)?;
             for (index, element) in bytes.chunks_exact(size).enumerate() {
-                let mut wide = [0; 8];
-                wide[..size].copy_from_slice(element);
-                let mut value = u64::from_le_bytes(wide);
-                if access.extend == Extend::Sign {
-                    let unused = 64 - 8 * access.bytes;
-                    value = (value.cast_signed() << unused >> unused).cast_unsigned();
-                }
+                let value = filled(element, access.extend);
                 match &access.target {
                     Target::Words(words) => self.words[words[index].0 as usize][lane] = value as u32,
                     Target::Doubles(doubles) => self.doubles[doubles[index].0 as usize][lane] = value,
@@ -260,8 +265,31 @@ pub(super) fn resolve(space: Space, address: u64) -> (Space, u64) {
     }
 }
 
+/// Whether all lanes read the same bytes, and it does not matter which of them does.
+fn is_one_place(space: Space, addresses: &[u64; LANES], first: usize) -> bool {
+    let apart = addresses.iter().fold(0, |apart, address| apart | (address ^ addresses[first]));
+    apart == 0 && matches!(resolve(space, addresses[first]).0, Space::Global | Space::Param)
+}
+
+/// An element as it fills a register.
+#[inline]
+fn filled(element: &[u8], extend: Extend) -> u64 {
+    let mut wide = [0; 8];
+    wide[..element.len()].copy_from_slice(element);
+    let value = u64::from_le_bytes(wide);
+    match extend {
+        Extend::Zero => value,
+        Extend::Sign => {
+            let unused = 64 - 8 * element.len();
+            (value.cast_signed() << unused >> unused).cast_unsigned()
+        }
+    }
+}
+
+#[inline]
 fn aligned(address: u64, bytes: usize, lane: usize) -> Step {
-    if address.is_multiple_of(bytes as u64) {
+    // a power of two
+    if address & (bytes as u64 - 1) == 0 {
         return Ok(());
     }
     stop(
@@ -280,23 +308,6 @@ fn global(machine: &Machine<'_>, address: u64, bytes: usize, kind: Kind) -> Resu
     // SAFETY: `at` has as many states, and more
     let states = unsafe { std::slice::from_raw_parts_mut(states, bytes) };
     if allowed(states, kind) { Ok(data) } else { Err(machine.launch.region.explain(address, bytes, kind)) }
-}
-
-/// Whether bytes in these states may be accessed so. A write counts as done.
-#[inline]
-fn allowed(states: &mut [u8], kind: Kind) -> bool {
-    let all = states.iter().fold(u8::MAX, |all, state| all & state);
-    match kind {
-        Kind::Read => all == state::WRITTEN,
-        Kind::Write => {
-            let allowed = all & state::UNWRITTEN != 0;
-            if allowed && all != state::WRITTEN {
-                states.fill(state::WRITTEN);
-            }
-            allowed
-        }
-        Kind::Touch => all & state::UNWRITTEN != 0,
-    }
 }
 
 /// Where a whole warp accesses a word each, one after the other, in global memory that may be accessed so: the first.

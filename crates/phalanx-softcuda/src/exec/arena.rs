@@ -104,6 +104,23 @@ pub(crate) fn access(address: u64, bytes: usize, kind: Kind) -> Result<*mut u8, 
     }
 }
 
+/// Whether bytes in these states may be accessed so. A write counts as done.
+#[inline]
+pub(crate) fn allowed(states: &mut [u8], kind: Kind) -> bool {
+    let all = states.iter().fold(u8::MAX, |all, state| all & state);
+    match kind {
+        Kind::Read => all == state::WRITTEN,
+        Kind::Write => {
+            let allowed = all & state::UNWRITTEN != 0;
+            if allowed && all != state::WRITTEN {
+                states.fill(state::WRITTEN);
+            }
+            allowed
+        }
+        Kind::Touch => all & state::UNWRITTEN != 0,
+    }
+}
+
 fn verb(kind: Kind) -> &'static str {
     match kind {
         Kind::Read => "read",
@@ -202,15 +219,7 @@ impl Region {
             let states = std::slice::from_raw_parts_mut(self.states.add(offset as usize), bytes);
             (self.data.add(offset as usize), states)
         };
-        match kind {
-            Kind::Read if states.iter().all(|&byte| byte == state::WRITTEN) => Ok(data),
-            Kind::Write if states.iter().all(|&byte| byte & state::UNWRITTEN != 0) => {
-                states.fill(state::WRITTEN);
-                Ok(data)
-            }
-            Kind::Touch if states.iter().all(|&byte| byte & state::UNWRITTEN != 0) => Ok(data),
-            _ => Err(self.explain(address, bytes, kind)),
-        }
+        if allowed(states, kind) { Ok(data) } else { Err(self.explain(address, bytes, kind)) }
     }
 
     /// What is wrong with an access.

@@ -68,15 +68,13 @@ impl Warp {
                 );
                 return super::block::stop(lane, crate::driver::Code::MISALIGNED_ADDRESS, what);
             }
-            for (index, byte) in bytes[..read].iter_mut().enumerate() {
-                self.read(
-                    machine,
-                    Space::Global,
-                    from[lane] + index as u64,
-                    lane,
-                    false,
-                    std::slice::from_mut(byte),
-                )?;
+            if read == size {
+                self.read(machine, Space::Global, from[lane], lane, false, &mut bytes)?;
+            } else {
+                for (index, byte) in bytes[..read].iter_mut().enumerate() {
+                    let address = from[lane] + index as u64;
+                    self.read(machine, Space::Global, address, lane, false, std::slice::from_mut(byte))?;
+                }
             }
             let (_, address) = resolve(Space::Shared, to[lane]);
             let who = self.copier(lane);

@@ -311,6 +311,9 @@ impl Warp {
                 Op::Dwwd { f, d, a, b, c } => {
                     alu!(0, put_d, f, *d, active, self.d(*a), self.w(*b), self.w(*c))
                 }
+                Op::Ddwd { f, d, a, b, c } => {
+                    alu!(0, put_d, f, *d, active, self.d(*a), self.d(*b), self.w(*c))
+                }
                 Op::Dw { f, d, a } => alu!(0, put_w, f, *d, active, self.d(*a)),
                 Op::Wwp { f, d, a, b } => self.put_p(*d, f(self.w(*a), self.w(*b)), active),
                 Op::Ddp { f, d, a, b } => self.put_p(*d, f(self.d(*a), self.d(*b)), active),
@@ -327,10 +330,10 @@ impl Warp {
                 }
                 Op::Carry { f, d, a, b, from, to } => {
                     let (mut sum, mut carries) = ([0; 32], 0);
-                    for lane in 0..32 {
-                        let (value, carry) =
-                            f(self.w(*a)[lane], self.w(*b)[lane], self.p(*from) >> lane & 1 == 1);
-                        sum[lane] = value;
+                    for (lane, sum) in sum.iter_mut().enumerate() {
+                        let carry = self.p(*from) >> lane & 1 == 1;
+                        let (value, carry) = f(self.w(*a)[lane], self.w(*b)[lane], carry);
+                        *sum = value;
                         carries |= u32::from(carry) << lane;
                     }
                     self.put_w(*d, &sum, active);

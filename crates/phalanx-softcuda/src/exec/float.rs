@@ -88,7 +88,7 @@ pub(crate) fn f32_to_tf32(value: f32) -> u32 {
 }
 
 /// A sum of two f64 whose last bit is 1 where it is not exact, so that it can be rounded again.
-fn add_to_odd(a: f64, b: f64) -> f64 {
+pub(crate) fn add_to_odd(a: f64, b: f64) -> f64 {
     let sum = a + b;
     let b_part = sum - a;
     let error = (a - (sum - b_part)) + (b - b_part);
@@ -119,15 +119,7 @@ pub(crate) fn flush(value: f32) -> f32 {
 
 /// The smaller of two; the other one of a NaN; -0 before 0.
 pub(crate) fn min_f32(a: f32, b: f32) -> f32 {
-    if a.is_nan() {
-        b
-    } else if b.is_nan() {
-        a
-    } else if a < b || (a == b && a.is_sign_negative()) {
-        a
-    } else {
-        b
-    }
+    if b.is_nan() || a < b || (a == b && a.is_sign_negative()) { a } else { b }
 }
 
 /// The larger of two; the other one of a NaN; 0 before -0.
@@ -137,15 +129,7 @@ pub(crate) fn max_f32(a: f32, b: f32) -> f32 {
 
 /// [`min_f32`] of f64.
 pub(crate) fn min_f64(a: f64, b: f64) -> f64 {
-    if a.is_nan() {
-        b
-    } else if b.is_nan() {
-        a
-    } else if a < b || (a == b && a.is_sign_negative()) {
-        a
-    } else {
-        b
-    }
+    if b.is_nan() || a < b || (a == b && a.is_sign_negative()) { a } else { b }
 }
 
 /// [`max_f32`] of f64.

@@ -51,7 +51,7 @@ impl Launch<'_> {
 /// A permutation of `0..count`: a step that shares no factor with it, and a start.
 fn shuffled(place: u64, count: u64, seed: u64) -> u64 {
     let drawn = super::super::driver::mix(seed);
-    let mut step = drawn % count | 1;
+    let mut step = (drawn % count) | 1;
     while greatest_divisor(step, count) != 1 {
         step += 2;
     }

@@ -156,6 +156,13 @@ pub(crate) enum Op {
         b: W,
         c: W,
     },
+    Ddwd {
+        f: fn(&mut Doubles, &Doubles, &Doubles, &Words),
+        d: D,
+        a: D,
+        b: D,
+        c: W,
+    },
     Dw {
         f: fn(&mut Words, &Doubles),
         d: W,

@@ -114,21 +114,24 @@ impl Shared {
             if written <= ON_ITS_WAY || self.races(written, now) {
                 return Err(self.unreadable(at, written, who));
             }
-            let before = self.reads[at];
-            self.reads[at] = if before >> 17 != self.epoch
-                || before == now
-                || before >> 6 == now >> 6 && lane(before) == lane(now)
-            {
-                now
-            } else if warp(before) != warp(now) {
-                now & !(63 << 6 | 63) | SEVERAL << 6 | SEVERAL
-            } else if before >> 12 == now >> 12 {
-                now & !63 | SEVERAL
-            } else {
-                now
-            };
+            self.reads[at] = self.readers(self.reads[at], now);
         }
         Ok(&self.data[start..start + bytes])
+    }
+
+    /// Who has read, where `before` has and now this thread does.
+    fn readers(&self, before: Touch, now: Touch) -> Touch {
+        let kind = if lane(before) == STRONG && lane(now) == STRONG { STRONG } else { SEVERAL };
+        if before >> 17 != self.epoch || (warp(before) == warp(now) && lane(before) == lane(now)) {
+            now
+        } else if warp(before) != warp(now) {
+            now & !(63 << 6 | 63) | SEVERAL << 6 | kind
+        } else if before >> 12 == now >> 12 {
+            now & !63 | SEVERAL
+        } else {
+            // the barrier of the warp lies between them
+            now
+        }
     }
 
     /// Bytes that a thread writes.
@@ -240,6 +243,10 @@ mod tests {
         let strong = |warp| Who { strong: true, ..who(warp, 0, 0) };
         shared.write(0, 4, strong(0)).unwrap();
         shared.write(0, 4, strong(1)).unwrap();
+        for warp in [0, 1, 2] {
+            shared.read(0, 4, strong(warp)).unwrap();
+            shared.write(0, 4, strong(warp)).unwrap();
+        }
         assert!(shared.read(0, 4, who(2, 0, 0)).is_err());
     }
 

@@ -1,6 +1,7 @@
 //! The driver for tests: its functions, and a GPU made of them.
 
 #![allow(dead_code, reason = "each test binary uses a part of it")]
+#![allow(clippy::unwrap_used, reason = "only tests call it")]
 
 use phalanx_softcuda::Setting;
 use std::ffi::{CString, c_char, c_int, c_uint, c_void};
@@ -170,36 +171,26 @@ impl Gpu {
         &self,
         stream: Handle,
         function: Handle,
-        [grid, block]: [[u32; 3]; 2],
+        shape: [[u32; 3]; 2],
         shared: u32,
         params: &[Param],
     ) -> u32 {
-        let mut values: Vec<u64> = params
+        let bytes: Vec<[u8; 8]> = params
             .iter()
             .map(|param| match param {
-                Param::Word(value) => u64::from(*value),
-                Param::Long(value) => *value,
+                Param::Word(value) => u64::from(*value).to_le_bytes(),
+                Param::Long(value) => value.to_le_bytes(),
             })
             .collect();
-        let mut pointers: Vec<*mut c_void> =
-            values.iter_mut().map(|value| ptr::from_mut(value).cast()).collect();
-        let ([gx, gy, gz], [bx, by, bz]) = (grid, block);
-        // SAFETY: as many parameters as the kernel has, none longer than 8 bytes
-        unsafe {
-            cuLaunchKernel(
-                function,
-                gx,
-                gy,
-                gz,
-                bx,
-                by,
-                bz,
-                shared,
-                stream,
-                pointers.as_mut_ptr(),
-                ptr::null_mut(),
-            )
-        }
+        let bytes: Vec<&[u8]> = bytes.iter().map(|bytes| &bytes[..]).collect();
+        launch(stream, function, shape, shared, &bytes)
+    }
+
+    /// [`Self::run`] with parameters of any length.
+    pub(crate) fn run_with_bytes(&self, function: Handle, grid: u32, block: u32, params: &[&[u8]]) -> u32 {
+        let code = launch(ptr::null_mut(), function, [[grid, 1, 1], [block, 1, 1]], 0, params);
+        // SAFETY: no pointers
+        if code == SUCCESS { unsafe { cuCtxSynchronize() } } else { code }
     }
 
     /// Launches, and waits for the end.
@@ -215,6 +206,22 @@ impl Gpu {
         assert_eq!(unsafe { cuStreamCreate(&mut stream, 1) }, SUCCESS);
         stream
     }
+}
+
+/// Launches with parameters of these bytes, which are at least as many as the kernel's.
+fn launch(
+    stream: Handle,
+    function: Handle,
+    [grid, block]: [[u32; 3]; 2],
+    shared: u32,
+    params: &[&[u8]],
+) -> u32 {
+    let mut pointers: Vec<*mut c_void> =
+        params.iter().map(|bytes| bytes.as_ptr().cast_mut().cast()).collect();
+    let ([gx, gy, gz], [bx, by, bz]) = (grid, block);
+    let (values, extra) = (pointers.as_mut_ptr(), ptr::null_mut());
+    // SAFETY: as many parameters as the kernel has, which are only read
+    unsafe { cuLaunchKernel(function, gx, gy, gz, bx, by, bz, shared, stream, values, extra) }
 }
 
 /// A module with one kernel `k`, of these parameters and this body.
