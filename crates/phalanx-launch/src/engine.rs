@@ -22,6 +22,7 @@ pub use federate::{FederationPlan, PreparedFederation, plan_federation, prepare_
 pub(crate) use federate::{evaluate_federated, federate};
 pub use refine::{Refinement, refine};
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -43,11 +44,12 @@ use phalanx_train::{Failure, Files, Plan, Summary, Watch};
 use self::device::Devices;
 use self::job::{Culprit, Parts};
 use self::watchdog::Guarded;
+use crate::aggregation::OverRanks;
 use crate::datasets;
 use crate::exit::{Exit, WithExit};
 use crate::faults::Injector;
 use crate::runfile::{
-    BatchPolicy, Bytes, Column, Data, Model, Registered, Rule, Run, Source, Stop, context_of,
+    Aggregation, BatchPolicy, Bytes, Column, Data, Model, Registered, Rule, Run, Source, Stop, context_of,
 };
 use crate::stop::StopRequest;
 use crate::ui::{Evaluated, Progress, Ui};
@@ -352,6 +354,37 @@ impl Watch for Shown {
     fn note(&self, text: &str) {
         self.ui.note(text);
     }
+}
+
+/// Numbers of ranks on whose gradients rules are timed.
+const TIMED_ON: [usize; 4] = [4, 8, 16, 32];
+
+/// Seconds from which on a rule is not timed on more ranks.
+const LONG: f64 = 0.05;
+
+/// How long one rank's part of the rule over ranks takes, by the number of ranks, timed here on made-up gradients of `dim`
+/// numbers; `None` for the plain mean. The share of hostile ranks is that of the run.
+///
+/// # Errors
+/// When the rule does not fit the run's own ranks.
+pub(crate) fn rule_times(run: &Run, dim: usize) -> anyhow::Result<Option<Vec<(u64, f64)>>> {
+    let own = run.train.ranks;
+    if OverRanks::of(&run.aggregation, own, run.seed).map_err(job::bad_input)?.is_none() {
+        return Ok(None);
+    }
+    let mut times = Vec::new();
+    for ranks in TIMED_ON.into_iter().chain([own]).collect::<BTreeSet<_>>() {
+        let hostile = run.aggregation.hostile.map(|hostile| hostile * ranks / own.max(1));
+        let aggregation = Aggregation { hostile, ..run.aggregation.clone() };
+        // a rule may need more than a few
+        let Ok(Some(rule)) = OverRanks::of(&aggregation, ranks, run.seed) else { continue };
+        let Ok(seconds) = rule.seconds(ranks, dim) else { continue };
+        times.push((ranks as u64, seconds));
+        if seconds > LONG {
+            break;
+        }
+    }
+    Ok(Some(times))
 }
 
 /// Plans a run without a step.

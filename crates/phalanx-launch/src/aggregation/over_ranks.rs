@@ -1,9 +1,10 @@
 //! The rule over ranks of a run, with what acts before it and how much it bears.
 
 use phalanx_grad::{GradError, Ranks, RowSet};
-use phalanx_robust::Robust;
 use phalanx_robust::registry::{PreConfig, RuleConfig};
+use phalanx_robust::{Robust, Updates};
 use phalanx_tensor::rng::{Purpose, Stream};
+use std::time::Instant;
 
 use super::named::NamedError;
 use crate::runfile::Aggregation;
@@ -118,6 +119,30 @@ impl OverRanks {
     pub fn build(&self) -> Result<Robust, GradError> {
         let rule = Robust::new(self.hostile, self.rule.build()?).with_momentum(self.momentum);
         Ok(self.before.iter().fold(rule, |rule, pre| rule.behind(pre.build())))
+    }
+
+    /// Seconds of one rank's part of the work on `ranks` made-up gradients of `dim` numbers, here and now.
+    ///
+    /// # Errors
+    /// Those of the rule on so many.
+    pub(crate) fn seconds(&self, ranks: usize, dim: usize) -> Result<f64, GradError> {
+        let part = dim.div_ceil(ranks.max(1));
+        let rows: Vec<Vec<f32>> = (0..ranks as u64)
+            .map(|rank| {
+                let mut row = vec![0.0; part];
+                Stream::new(0, Purpose::User(0), rank).fill_normal(&mut row);
+                row
+            })
+            .collect();
+        let rows: Vec<&[f32]> = rows.iter().map(Vec::as_slice).collect();
+        let (mut rule, mut out, updates) = (self.build()?, vec![0.0; part], Updates::new(part, &rows));
+        let mut least = f64::INFINITY;
+        for step in 1..=3 {
+            let began = Instant::now();
+            rule.aggregate(step, &updates, &mut out)?;
+            least = least.min(began.elapsed().as_secs_f64());
+        }
+        Ok(least)
     }
 
     /// Tries it on made-up gradients: what it needs, with all that acts before it, shows best in a round.

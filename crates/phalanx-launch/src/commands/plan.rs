@@ -10,7 +10,7 @@ use phalanx_train::events::{self, BetweenNodes, Event};
 use super::{Context, open_run, read_run};
 use crate::cli::PlanArgs;
 use crate::engine;
-use crate::forecast::{Forecast, Inside, Known};
+use crate::forecast::{Forecast, Inside, Known, RuleWork};
 use crate::usage::UsageError;
 
 /// The network of a forecast that is told of none.
@@ -25,6 +25,8 @@ pub(super) fn plan(args: &PlanArgs, context: &mut Context<'_>) -> anyhow::Result
     let net = args.net.or(across).unwrap_or(NET);
     let start_seconds = args.start_micros.map_or(net.start_seconds, |micros| micros * 1e-6);
     let memory = Inside::Memory(args.node_gigabytes * 1e9);
+    let parameters = usize::try_from(plan.parameters).unwrap_or(usize::MAX);
+    let times = engine::rule_times(&run, parameters)?;
     let known = Known {
         buckets: plan.buckets.iter().map(|(_, _, bytes)| bytes.0).zip(plan.traffic).collect(),
         batch: run.train.batch as u64,
@@ -32,6 +34,7 @@ pub(super) fn plan(args: &PlanArgs, context: &mut Context<'_>) -> anyhow::Result
         ranks_per_node: args.ranks_per_node,
         net: Link { start_seconds, ..net },
         inside: inside.map_or(memory, Inside::Measured),
+        rule: times.as_deref().map(RuleWork::fit),
     };
     let bytes: u64 = plan.memory.iter().map(|(_, bytes)| bytes.0).sum();
     let megabytes = float(bytes) / float(run.train.ranks.max(1) as u64) / 1e6;
@@ -129,7 +132,7 @@ fn write(known: &Known, nodes: &[u32], megabytes: f64, out: &mut dyn Write) -> a
     )?;
     writeln!(
         out,
-        "{:>6} {:>7} {:>12} {:>12} {:>12} {:>11} {:>11}  all-reduce",
+        "{:>6} {:>7} {:>12} {:>12} {:>12} {:>11} {:>11}  gradients",
         "nodes", "ranks", "step ms", "exposed ms", "samples/s", "efficiency", "MB a rank"
     )?;
     for &nodes in nodes {
@@ -139,9 +142,13 @@ fn write(known: &Known, nodes: &[u32], megabytes: f64, out: &mut dyn Write) -> a
         };
         let Forecast { ranks, step_seconds, exposed_seconds, efficiency, algorithm, .. } = forecast;
         let samples_per_second = float(known.batch) / step_seconds;
+        let way = match known.rule {
+            None => format!("all-reduce, {algorithm}"),
+            Some(_) => "a rule on shards".to_owned(),
+        };
         writeln!(
             out,
-            "{nodes:>6} {ranks:>7} {:>12.3} {:>12.3} {samples_per_second:>12.0} {:>9.1} % {megabytes:>11.1}  {algorithm}",
+            "{nodes:>6} {ranks:>7} {:>12.3} {:>12.3} {samples_per_second:>12.0} {:>9.1} % {megabytes:>11.1}  {way}",
             step_seconds * 1e3,
             exposed_seconds * 1e3,
             efficiency * 100.0
