@@ -2,6 +2,7 @@
 
 use phalanx_tensor::Shape;
 use phalanx_tensor::rng::{Purpose, Stream};
+use std::ops::Range;
 
 /// A parameter of a model, by the order in which it was declared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -160,6 +161,12 @@ impl Params {
         self.specs.iter().zip(&self.spans).enumerate().map(|(i, (spec, span))| (ParamId(i), spec, *span))
     }
 
+    /// The gaps behind parameters, where zeros stand.
+    pub fn gaps(&self) -> impl Iterator<Item = Range<usize>> {
+        let end = |span: &Span| span.offset + span.len;
+        self.spans.iter().map(move |span| end(span)..end(span).next_multiple_of(Self::ALIGN))
+    }
+
     /// The trainable parameters in the order of the flat buffer.
     #[must_use]
     pub fn order(&self) -> &[ParamId] {
@@ -229,6 +236,7 @@ mod tests {
         assert_eq!(p.span(mean), Span { offset: 48, len: 3 });
         assert_eq!((p.grad_len(), p.flat_len(), p.count()), (48, 64, 27));
         assert_eq!(p.order(), [bias, w]);
+        assert_eq!(p.gaps().collect::<Vec<_>>(), [51..64, 42..48, 17..32]);
         let other = p.reordered(&[w, bias]);
         assert_eq!(other.span(w).offset, 0);
         let (a, b) = (p.initial(3), other.initial(3));

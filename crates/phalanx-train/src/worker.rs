@@ -503,10 +503,13 @@ impl<'a, B: TrainBackend> Worker<'a, B> {
                 if self.config.on_nonfinite == OnNonFinite::Skip =>
             {
                 flat.fill(f32::NAN);
-                Ok(())
             }
-            reduced => Ok(reduced?),
+            reduced => reduced?,
         }
+        // a rule may write where no parameter lies, and the backward pass of the next step does not
+        let len = flat.len();
+        self.plan.params.gaps().filter(|gap| gap.end <= len).for_each(|gap| flat[gap].fill(0.0));
+        Ok(())
     }
 
     /// Shard by shard in a fixed tree.

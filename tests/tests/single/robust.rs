@@ -8,7 +8,7 @@ use phalanx::robust::attack::{
     UnderAttack,
 };
 use phalanx::robust::{Krum, Median, Nnm, Robust, TrimmedMean, WeightedMean};
-use phalanx::train::{Job, Methods, Outcome, Reduction, TrainConfig, TrainError};
+use phalanx::train::{Job, Limit, Methods, OnNonFinite, Outcome, Reduction, TrainConfig, TrainError};
 use phalanx_tests::{Device, bits, config, job, methods, train};
 
 /// Hands a rule whole gradients, one after the other, and not the shards of ranks.
@@ -89,6 +89,47 @@ fn attacks_and_rules_that_need_whole_vectors_do_with_shards() {
     assert_eq!(bits(&outcome(5, toxin)), bits(&outcome(5, move || Gathered(toxin()))));
     let alie = || UnderAttack::new(Gathered(rule()), Box::new(Alie::default()), vec![4], 1);
     assert_eq!(bits(&outcome(5, alie)), bits(&outcome(5, move || Gathered(alie()))));
+}
+
+/// Adds noise to every number, and finds nothing at step 2.
+#[derive(Debug)]
+struct Noisy(Robust);
+
+impl Reduce<Ranks, Device> for Noisy {
+    fn name(&self) -> &'static str {
+        "noisy"
+    }
+
+    fn momentum(&self) -> f64 {
+        0.9
+    }
+
+    fn reduce(
+        &mut self,
+        step: u64,
+        set: &dyn GradSet<Ranks, Device>,
+        out_d: &mut [f32],
+        scratch: &mut Scratch,
+    ) -> Result<(), GradError> {
+        if step == 2 {
+            return Err(GradError::NonFinite { what: "the second step", count: 1 });
+        }
+        self.0.reduce(step, set, out_d, scratch)?;
+        out_d.iter_mut().for_each(|x| *x += 1e-3);
+        Ok(())
+    }
+}
+
+/// Parameters begin at cache lines: what a rule writes between them is of no step, and stays in none.
+#[test]
+fn what_a_rule_writes_between_parameters_does_not_come_back() {
+    let settings = TrainConfig { on_nonfinite: OnNonFinite::Skip, limit: Limit::Steps(40), ..config() };
+    let job = job(4, settings);
+    let noisy = || Methods { over_ranks: Box::new(Noisy(Robust::new(0, Median))), ..methods(0.05) };
+    let trained = train(4, Job { methods: Box::new(noisy), ..job }).expect("no rank fails");
+    assert_eq!(trained.summary.skipped_steps, 1, "the one without a result");
+    let loss = trained.summary.train_loss.expect("a loss");
+    assert!(loss < 2.0, "{loss}");
 }
 
 /// The momentum of a mean, kept by the ranks or by the optimizer, is one but for rounding.
