@@ -58,7 +58,7 @@ pub(crate) fn lint() -> Result<()> {
 
 /// All that the other tests build, with the feature: what it does not change is not built again.
 const WORKSPACE: [&str; 3] =
-    ["--workspace", "--features", "phalanx-robust/laws,phalanx-cuda/cuda,phalanx-launch/mpi"];
+    ["--workspace", "--features", "phalanx-robust/laws,phalanx/nccl,phalanx-launch/nccl,phalanx-launch/mpi"];
 
 /// What has the feature.
 pub(crate) const PACKAGES: [&str; 6] =

@@ -6,9 +6,9 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, bail};
 
-/// What tests, lints and documents are built with: the laws of robust rules, and the device, which needs nothing of the
-/// system to build.
-pub(crate) const FEATURES: &str = "phalanx-robust/laws,phalanx-cuda/cuda";
+/// What tests, lints and documents are built with: the laws of robust rules, and GPUs, which need nothing of the system to
+/// build.
+pub(crate) const FEATURES: &str = "phalanx-robust/laws,phalanx/nccl,phalanx-launch/nccl";
 
 /// The root of the workspace.
 pub(crate) fn root() -> &'static Path {

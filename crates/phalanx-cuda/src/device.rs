@@ -18,13 +18,14 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 /// Everything of one device. All work is put on one stream, in which memory that is given back is used again.
 pub(crate) struct Device {
     ordinal: usize,
-    context: Arc<CudaContext>,
-    stream: Arc<CudaStream>,
     module: CUmodule,
     kernels: Kernels,
-    blas: Blas,
     pool: Mutex<Pool>,
     fault: OnceLock<CudaError>,
+    // dropped in this order: each needs what comes after it
+    blas: Blas,
+    stream: Arc<CudaStream>,
+    context: Arc<CudaContext>,
 }
 
 // SAFETY: handles of the driver may be used from any thread that has the context bound, which every call here sees to;
@@ -80,7 +81,7 @@ impl Device {
         let kernels = Kernels::find(find)?;
         let blas = Blas::new(ordinal, &stream)?;
         let (pool, fault) = (Mutex::default(), OnceLock::new());
-        Ok(Device { ordinal, context, stream, module, kernels, blas, pool, fault })
+        Ok(Device { ordinal, module, kernels, pool, fault, blas, stream, context })
     }
 
     pub(crate) fn ordinal(&self) -> usize {

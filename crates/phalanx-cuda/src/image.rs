@@ -3,11 +3,22 @@
 /// A compute capability.
 pub(crate) type Capability = (u32, u32);
 
+/// Bytes where a loader of machine code may read whole words.
+#[repr(C, align(64))]
+struct Aligned<T: ?Sized>(T);
+
+macro_rules! aligned {
+    ($file:literal) => {{
+        const FILE: &Aligned<[u8]> = &Aligned(*include_bytes!($file));
+        &FILE.0
+    }};
+}
+
 /// Machine code: runs on its capability and later ones of the same major number.
 pub(crate) static CUBINS: [(&[u8], Capability); 3] = [
-    (include_bytes!("../kernels/compiled/sm_80.cubin"), (8, 0)),
-    (include_bytes!("../kernels/compiled/sm_90.cubin"), (9, 0)),
-    (include_bytes!("../kernels/compiled/sm_100.cubin"), (10, 0)),
+    (aligned!("../kernels/compiled/sm_80.cubin"), (8, 0)),
+    (aligned!("../kernels/compiled/sm_90.cubin"), (9, 0)),
+    (aligned!("../kernels/compiled/sm_100.cubin"), (10, 0)),
 ];
 
 /// Text with a zero at the end, as the driver wants it, which it compiles for its capability and all later ones.
@@ -44,6 +55,13 @@ mod tests {
         assert_eq!(chosen((9, 0)), [(9, 0), (9, 0), (8, 0)]);
         assert_eq!(chosen((12, 0)), [(10, 0), (9, 0), (8, 0)]);
         assert_eq!(chosen((7, 5)), []);
+    }
+
+    #[test]
+    fn machine_code_is_an_aligned_image() {
+        for (cubin, of) in &CUBINS {
+            assert!(cubin.starts_with(b"\x7fELF") && cubin.as_ptr().addr().is_multiple_of(64), "{of:?}");
+        }
     }
 
     #[test]

@@ -150,7 +150,7 @@ impl<B: TrainBackend> Buckets<B> {
 
     /// Ends the gradient: what had no contribution counts as zero, what has not left leaves (with
     /// [`Launch::Reduce`]), and the whole buffer comes back. On a device, [`Buckets::view`] has the numbers, and the
-    /// buffer once [`Buckets::to_host`] has brought them there.
+    /// buffer once [`Buckets::sync_host`] has brought them there.
     pub(crate) fn finish(&mut self, lane: Option<&mut Lane>) -> Result<Region<f32>, CommError> {
         for b in 0..self.plan.len() {
             self.clear_silent(b);
@@ -189,7 +189,7 @@ impl<B: TrainBackend> Buckets<B> {
             device.finish()?;
             if travelled {
                 device.written_on_host();
-                device.to_device(&flat);
+                device.sync_device(&flat);
             }
         }
         Ok(flat)
@@ -213,9 +213,9 @@ impl<B: TrainBackend> Buckets<B> {
     }
 
     /// Brings it to the host, where it is not there already.
-    pub(crate) fn to_host(&mut self, flat: &mut Region<f32>) {
+    pub(crate) fn sync_host(&mut self, flat: &mut Region<f32>) {
         if let Some(device) = &mut self.device {
-            device.to_host(flat);
+            device.sync_host(flat);
         }
     }
 
@@ -223,7 +223,7 @@ impl<B: TrainBackend> Buckets<B> {
     pub(crate) fn replaced_by(&mut self, flat: &Region<f32>) {
         if let Some(device) = &mut self.device {
             device.written_on_host();
-            device.to_device(flat);
+            device.sync_device(flat);
         }
     }
 

@@ -89,7 +89,7 @@ impl<B: TrainBackend> DeviceGradient<B> {
     }
 
     /// Brings the copy on the host up to date.
-    pub(crate) fn to_host(&mut self, host: &mut [f32]) {
+    pub(crate) fn sync_host(&mut self, host: &mut [f32]) {
         if self.newest == Newest::Device {
             self.download(0..host.len(), host);
             self.newest = Newest::Both;
@@ -102,7 +102,7 @@ impl<B: TrainBackend> DeviceGradient<B> {
     }
 
     /// Brings the device up to date.
-    pub(crate) fn to_device(&mut self, host: &[f32]) {
+    pub(crate) fn sync_device(&mut self, host: &[f32]) {
         if self.newest == Newest::Host {
             self.upload(0..host.len(), host);
             self.newest = Newest::Both;

@@ -448,7 +448,7 @@ impl<'a, B: TrainBackend> Worker<'a, B> {
             self.squares = Some(sums);
         }
         if !mean {
-            self.buckets.to_host(&mut flat);
+            self.buckets.sync_host(&mut flat);
             self.aggregate(batch, &range, &mut flat)?;
             self.buckets.replaced_by(&flat);
         }
@@ -542,7 +542,7 @@ impl<'a, B: TrainBackend> Worker<'a, B> {
             };
             let (mut leaf, loss, hits) =
                 self.gradient(data, batch, &range, leaf, (Launch::Hold, Measure::default()), data_time)?;
-            self.buckets.to_host(&mut leaf);
+            self.buckets.sync_host(&mut leaf);
             self.shards.whole(&Cpu::<f32>::new(), range.len(), &leaf);
             let local = match self.samples.as_mut().filter(|_| self.measures_samples) {
                 Some(samples) => samples.take(loss),
@@ -604,7 +604,7 @@ impl<'a, B: TrainBackend> Worker<'a, B> {
         let mut time = Duration::ZERO;
         let (mut flat, loss, _) =
             self.gradient(data, batch, &range, flat, (Launch::Hold, Measure::default()), &mut time)?;
-        self.buckets.to_host(&mut flat);
+        self.buckets.sync_host(&mut flat);
         let guilty = if loss.is_finite() {
             let params = self.plan.params.iter().filter(|(_, spec, _)| spec.trainable);
             let found = params.into_iter().find(|(_, _, span)| {

@@ -39,7 +39,7 @@ impl<B: TrainBackend> Worker<'_, B> {
         let trainable = self.plan.params.iter().filter(|(_, spec, _)| spec.trainable);
         let tensors: Vec<Range<usize>> =
             trainable.map(|(_, _, span)| span.offset..span.offset + span.len).collect();
-        self.buckets.to_host(flat);
+        self.buckets.sync_host(flat);
         let ratio = match &self.squares {
             Some(squares) => rule.ratio(squares, flat, block.samples, block.chunks, &tensors),
             None => f64::INFINITY,
@@ -110,7 +110,7 @@ impl<B: TrainBackend> Worker<'_, B> {
                 own.extend(sum);
             }
         } else {
-            self.buckets.to_host(mean);
+            self.buckets.sync_host(mean);
             for (shard, share) in shares.into_iter().enumerate() {
                 let sum = self.chunk_projections(batch, mean, shard, share.len());
                 own.extend([sum.p1, sum.p2]);
