@@ -53,6 +53,7 @@ pub use self::plan::{Bucket, Plan, Tile, losses, tiles};
 pub use self::rank_shards::{RankShards, Sender};
 pub use self::run::{
     Files, Job, Outcome, Watch, check, check_policy, check_rule, never_stop, run_rank, run_rank_on,
+    run_rank_on_cpu,
 };
 pub use self::split::BatchSplit;
 pub use self::state::{flat_from, model_tensors, state_of, state_tensors};

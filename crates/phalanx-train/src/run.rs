@@ -27,6 +27,7 @@ use phalanx_comm::{Communicator, CommunicatorExt, Rank, verify_plan};
 use phalanx_data::{Sampler, Splits};
 use phalanx_grad::{BatchDecision, BatchPolicy, Chunks, Ranks, Reduce, ScalarBlock};
 use phalanx_nn::{Net, Task};
+use phalanx_tensor::Cpu;
 use sha2::{Digest, Sha256};
 use std::fmt;
 use std::sync::Arc;
@@ -155,6 +156,22 @@ pub fn run_rank_on<B: TrainBackend>(
     let mut run = Run::start(job, comm, device)?;
     run.train()?;
     run.finish()
+}
+
+/// [`run_rank`] on the CPU.
+///
+/// What `run_rank` is on the CPU is compiled once, here, and not again in every program and test that calls it.
+///
+/// # Collective
+/// As [`run_rank`].
+///
+/// # Errors
+/// As [`run_rank`].
+pub fn run_rank_on_cpu(
+    job: &Job<Cpu<f32>>,
+    comm: &Arc<dyn Communicator>,
+) -> Result<Option<Outcome>, TrainError> {
+    run_rank(job, comm)
 }
 
 /// The files that rank 0 has open.
