@@ -81,7 +81,7 @@ impl NcclComm {
             context: Arc::clone(context),
             options: *options,
             ledger: Mutex::default(),
-            _watchdog: Watchdog::over(&shared),
+            _watchdog: Watchdog::over(&shared, context),
             shared,
         })
     }

@@ -10,7 +10,7 @@ use phalanx_comm::{Dtype, Rank, ReduceOp, WorldSize};
 use std::ffi::{c_char, c_int, c_uint, c_void};
 use std::ptr;
 
-/// The configuration of a communicator as NCCL 2.17 has it; newer ones take their own defaults for what they have besides.
+/// The configuration of a communicator as NCCL 2.18 has it; newer ones take their own defaults for what they have besides.
 #[repr(C)]
 struct Config {
     size: usize,
@@ -33,7 +33,7 @@ impl Config {
         Self {
             size: size_of::<Self>(),
             magic: 0xcafe_beef,
-            version: 21_700,
+            version: 21_800,
             blocking: 0,
             cga_cluster_size: UNDEFINED,
             min_ctas: UNDEFINED,

@@ -9,8 +9,9 @@ use std::sync::{Arc, OnceLock};
 /// The names of the library, in the order in which they are tried: the packages of NCCL have the first one only.
 const NAMES: [&str; 2] = ["libnccl.so.2", "libnccl.so"];
 
-/// The oldest version whose configuration of a communicator is the one of [`handle`](crate::handle).
-const OLDEST: NcclVersion = NcclVersion(21_700);
+/// The oldest version that takes the configuration of [`handle`](crate::handle), and that has read all its arguments when
+/// a call which does not block returns.
+const OLDEST: NcclVersion = NcclVersion(21_800);
 
 /// NCCL's code for success.
 pub(crate) const SUCCESS: u32 = 0;

@@ -4,7 +4,7 @@ use crate::calls::Command;
 use crate::comm::Wait;
 use crate::error::NcclError;
 use crate::handle::Handle;
-use cudarc::driver::{CudaEvent, CudaStream};
+use cudarc::driver::{CudaContext, CudaEvent, CudaStream};
 use phalanx_comm::{Call, Communicator, FlightRecorder, OpKind};
 use std::collections::VecDeque;
 use std::fmt;
@@ -59,8 +59,10 @@ impl Flying {
         Flying { first, count, call, since: Instant::now(), event: None }
     }
 
-    fn is_complete(&self) -> bool {
-        self.event.as_ref().is_some_and(CudaEvent::is_complete)
+    fn is_complete(&self) -> Result<bool, NcclError> {
+        let Some(event) = &self.event else { return Ok(false) };
+        let what = "asking for the event behind a collective";
+        event.try_is_complete().map_err(|cause| NcclError::Driver { what, cause })
     }
 
     fn overdue(&self) -> NcclError {
@@ -154,13 +156,15 @@ impl Shared {
             return first.clone();
         }
         state.failure = Some(error.clone());
-        if let Some(handle) = state.handle.take() {
-            handle.abort();
-        }
+        let handle = state.handle.take();
         state.flying.clear();
         drop(state);
         self.ended.notify_all();
+        // the other ranks hear of it first: an abort may wait for the device, and frees what neighbours may be reading
         self.host.abort(&error.on(self.host.rank()));
+        if let Some(handle) = handle {
+            handle.abort();
+        }
         error
     }
 
@@ -170,9 +174,16 @@ impl Shared {
         loop {
             let mut state = self.lock();
             state.check()?;
-            self.land(&mut state);
+            if let Err(error) = self.land(&mut state) {
+                return Err(self.fail_locked(state, error));
+            }
             if state.flying.is_empty() {
                 break;
+            }
+            if Instant::now() >= deadline {
+                let what = "what is under way when a communicator of NCCL ends".into();
+                let error = NcclError::Timeout { what, waited: self.timeout };
+                return Err(self.fail_locked(state, error));
             }
             drop(state);
             wait.a_while();
@@ -209,13 +220,16 @@ impl Shared {
     }
 
     /// Takes note of what the device has done.
-    fn land(&self, state: &mut State) {
-        while state.flying.front().is_some_and(Flying::is_complete) {
+    fn land(&self, state: &mut State) -> Result<(), NcclError> {
+        while let Some(oldest) = state.flying.front()
+            && oldest.is_complete()?
+        {
             let Some(done) = state.flying.pop_front() else { break };
             let now = self.now();
             (done.first..).take(done.count).for_each(|seq| self.flight.finish(seq, now));
             state.spare.extend(done.event);
         }
+        Ok(())
     }
 
     /// What the watchdog does each time; whether it goes on.
@@ -226,7 +240,10 @@ impl Shared {
             self.fail_locked(state, error);
             return false;
         }
-        self.land(&mut state);
+        if let Err(error) = self.land(&mut state) {
+            self.fail_locked(state, error);
+            return false;
+        }
         let overdue = state.flying.front().filter(|oldest| oldest.since.elapsed() > self.timeout);
         if let Some(error) = overdue.map(Flying::overdue) {
             self.fail_locked(state, error);
@@ -256,10 +273,14 @@ pub(crate) struct Watchdog {
 }
 
 impl Watchdog {
-    pub(crate) fn over(shared: &Arc<Shared>) -> Self {
-        let watched = Arc::clone(shared);
+    /// Watches over a communicator of a device, by its context.
+    pub(crate) fn over(shared: &Arc<Shared>, context: &Arc<CudaContext>) -> Self {
+        let (watched, context) = (Arc::clone(shared), Arc::clone(context));
         let rank = shared.host.rank().index();
         let watch = move || {
+            if let Err(cause) = context.bind_to_thread() {
+                watched.fail(NcclError::Driver { what: "making a device current", cause });
+            }
             while watched.watch() {
                 let state = watched.lock();
                 if state.handle.is_some() {
@@ -274,10 +295,9 @@ impl Watchdog {
 }
 
 impl Drop for Watchdog {
-    /// Ends what is left of the communicator: peacefully where the device has done everything, else by force.
+    /// Ends what is left of the communicator by force: the other ranks, for which a peaceful end would wait, may be gone.
     fn drop(&mut self) {
         let mut state = self.shared.lock();
-        self.shared.land(&mut state);
         if let Some(handle) = state.handle.take() {
             state.failure = Some(NcclError::Closed);
             handle.abort();

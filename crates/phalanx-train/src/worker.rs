@@ -457,6 +457,8 @@ impl<'a, B: TrainBackend> Worker<'a, B> {
         let part = shard_range(flat.len().div_ceil(BLOCK), rank, size);
         let part = part.start * BLOCK..(part.end * BLOCK).min(flat.len());
         let m = self.buckets.moments(&flat, part.start.min(part.end)..part.end);
+        // before the others are met: a device that failed has sums that they would wait for
+        self.buckets.check()?;
         let mut packed = [0.0; PACKED];
         packed[..ChunkSums::LEN].copy_from_slice(&local.pack());
         #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
