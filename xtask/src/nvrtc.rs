@@ -27,7 +27,7 @@ type Text = unsafe extern "C" fn(c_int) -> *const c_char;
 
 /// The library, opened.
 pub(crate) struct Nvrtc {
-    library: Library,
+    opened: Library,
     /// What it loads by name when it compiles, which is beside it and nowhere that the loader looks.
     _builtins: Library,
 }
@@ -48,14 +48,14 @@ impl Nvrtc {
             // SAFETY: NVIDIA's library, whose initialisers only fill tables.
             unsafe { Library::new(&file) }.with_context(|| format!("opening {}", file.display()))
         };
-        Ok(Nvrtc { _builtins: open("libnvrtc-builtins.so.12.9")?, library: open("libnvrtc.so.12")? })
+        Ok(Nvrtc { _builtins: open("libnvrtc-builtins.so.12.9")?, opened: open("libnvrtc.so.12")? })
     }
 
     /// Major and minor version.
     pub(crate) fn version(&self) -> Result<(i32, i32)> {
         let (mut major, mut minor) = (0, 0);
         // SAFETY: the signature is that of nvrtc.h; it writes two numbers.
-        let code = unsafe { self.library.get::<Version>(b"nvrtcVersion\0")?(&raw mut major, &raw mut minor) };
+        let code = unsafe { self.opened.get::<Version>(b"nvrtcVersion\0")?(&raw mut major, &raw mut minor) };
         self.success("nvrtcVersion", code)?;
         Ok((major, minor))
     }
@@ -78,7 +78,7 @@ impl Nvrtc {
         let mut program: Program = ptr::null_mut();
         // SAFETY: the signature is that of nvrtc.h; the strings and both lists live until the call returns.
         let code = unsafe {
-            self.library.get::<Create>(b"nvrtcCreateProgram\0")?(
+            self.opened.get::<Create>(b"nvrtcCreateProgram\0")?(
                 &raw mut program,
                 source.as_ptr(),
                 c"kernels.cu".as_ptr(),
@@ -90,7 +90,7 @@ impl Nvrtc {
         self.success("nvrtcCreateProgram", code)?;
         let compiled = self.run(program, &flags);
         // SAFETY: the program was created above and is not used any more.
-        let code = unsafe { self.library.get::<Destroy>(b"nvrtcDestroyProgram\0")?(&raw mut program) };
+        let code = unsafe { self.opened.get::<Destroy>(b"nvrtcDestroyProgram\0")?(&raw mut program) };
         self.success("nvrtcDestroyProgram", code).and(compiled)
     }
 
@@ -98,7 +98,7 @@ impl Nvrtc {
         let count = c_int::try_from(flags.len())?;
         // SAFETY: the signature is that of nvrtc.h; the options live until the call returns.
         let code =
-            unsafe { self.library.get::<Compile>(b"nvrtcCompileProgram\0")?(program, count, flags.as_ptr()) };
+            unsafe { self.opened.get::<Compile>(b"nvrtcCompileProgram\0")?(program, count, flags.as_ptr()) };
         let log = self.bytes(program, b"nvrtcGetProgramLogSize\0", b"nvrtcGetProgramLog\0")?;
         let log = String::from_utf8_lossy(&log).trim_end_matches('\0').to_owned();
         self.success("nvrtcCompileProgram", code).with_context(|| log.clone())?;
@@ -114,12 +114,12 @@ impl Nvrtc {
     fn bytes(&self, program: Program, size: &[u8], get: &[u8]) -> Result<Vec<u8>> {
         let mut len = 0;
         // SAFETY: the signature is that of nvrtc.h; it writes one number.
-        let code = unsafe { self.library.get::<Size>(size)?(program, &raw mut len) };
+        let code = unsafe { self.opened.get::<Size>(size)?(program, &raw mut len) };
         self.success("the size of a result", code)?;
         let mut bytes = vec![0_u8; len];
         if len > 0 {
             // SAFETY: as above; it writes as many bytes as it said.
-            let code = unsafe { self.library.get::<Bytes>(get)?(program, bytes.as_mut_ptr().cast()) };
+            let code = unsafe { self.opened.get::<Bytes>(get)?(program, bytes.as_mut_ptr().cast()) };
             self.success("a result", code)?;
         }
         Ok(bytes)
@@ -130,7 +130,7 @@ impl Nvrtc {
             return Ok(());
         }
         // SAFETY: the signature is that of nvrtc.h; the text is static.
-        let text = unsafe { CStr::from_ptr(self.library.get::<Text>(b"nvrtcGetErrorString\0")?(code)) };
+        let text = unsafe { CStr::from_ptr(self.opened.get::<Text>(b"nvrtcGetErrorString\0")?(code)) };
         bail!("{call}: {}", text.to_string_lossy())
     }
 }

@@ -48,7 +48,7 @@ impl Config {
 ///
 /// No two threads may be in its calls at once: whoever shares it has a lock around it.
 pub(crate) struct Handle {
-    library: &'static NcclLibrary,
+    nccl: &'static NcclLibrary,
     raw: sys::ncclComm_t,
 }
 
@@ -73,10 +73,10 @@ impl Handle {
         };
         let begun = code == SUCCESS || code == IN_PROGRESS;
         match (begun, raw.is_null()) {
-            (true, false) => Ok(Self { library, raw }),
+            (true, false) => Ok(Self { nccl: library, raw }),
             (_, true) => Err(library.error("ncclCommInitRankConfig", code, ptr::null_mut())),
             (false, false) => {
-                let failed = Self { library, raw };
+                let failed = Self { nccl: library, raw };
                 let error = library.error("ncclCommInitRankConfig", code, failed.raw);
                 failed.abort();
                 Err(error)
@@ -88,12 +88,12 @@ impl Handle {
     pub(crate) fn is_settled(&mut self) -> Result<bool, NcclError> {
         let mut state = SUCCESS;
         // SAFETY: a communicator that lives, and a place for one code
-        let code = unsafe { (self.library.functions.async_error)(self.raw, &raw mut state) };
+        let code = unsafe { (self.nccl.functions.async_error)(self.raw, &raw mut state) };
         self.check("ncclCommGetAsyncError", code)?;
         match state {
             SUCCESS => Ok(true),
             IN_PROGRESS => Ok(false),
-            error => Err(self.library.error("ncclCommGetAsyncError", error, self.raw)),
+            error => Err(self.nccl.error("ncclCommGetAsyncError", error, self.raw)),
         }
     }
 
@@ -104,7 +104,7 @@ impl Handle {
             return self.check(function, code);
         }
         // SAFETY: without arguments
-        self.check("ncclGroupStart", unsafe { (self.library.functions.group_start)() })?;
+        self.check("ncclGroupStart", unsafe { (self.nccl.functions.group_start)() })?;
         let mut called = Ok(());
         for command in commands {
             let (function, code) = self.call(command, stream);
@@ -114,13 +114,13 @@ impl Handle {
             }
         }
         // SAFETY: without arguments; ends the group in any case
-        let ended = self.check("ncclGroupEnd", unsafe { (self.library.functions.group_end)() });
+        let ended = self.check("ncclGroupEnd", unsafe { (self.nccl.functions.group_end)() });
         called.and(ended)
     }
 
     /// The function that a command is, and what it returned.
     fn call(&self, command: &Command, stream: &CudaStream) -> (&'static str, u32) {
-        let (functions, comm) = (&self.library.functions, self.raw);
+        let (functions, comm) = (&self.nccl.functions, self.raw);
         let stream = stream.cu_stream().cast();
         let dtype = |span: &DeviceSpan| datatype(span.dtype());
         match command {
@@ -173,28 +173,28 @@ impl Handle {
     /// Begins to end the communicator: what was enqueued is done first.
     pub(crate) fn finalize(&mut self) -> Result<(), NcclError> {
         // SAFETY: a communicator that lives
-        self.check("ncclCommFinalize", unsafe { (self.library.functions.finalize)(self.raw) })
+        self.check("ncclCommFinalize", unsafe { (self.nccl.functions.finalize)(self.raw) })
     }
 
     /// Frees a communicator that was finalized.
     pub(crate) fn destroy(self) -> Result<(), NcclError> {
-        let (library, raw) = (self.library, self.raw);
+        let (nccl, raw) = (self.nccl, self.raw);
         // SAFETY: the communicator is used no more, as `self` is gone
-        let code = unsafe { (library.functions.destroy)(raw) };
-        library.check("ncclCommDestroy", code)
+        let code = unsafe { (nccl.functions.destroy)(raw) };
+        nccl.check("ncclCommDestroy", code)
     }
 
     /// Ends everything that the communicator does, on this rank, and frees it.
     pub(crate) fn abort(self) {
         // SAFETY: the communicator is used no more, as `self` is gone; what it returns changes nothing any more
-        unsafe { (self.library.functions.abort)(self.raw) };
+        unsafe { (self.nccl.functions.abort)(self.raw) };
     }
 
     /// A call on a communicator that does not block may be in progress.
     fn check(&self, function: &'static str, code: u32) -> Result<(), NcclError> {
         match code {
             SUCCESS | IN_PROGRESS => Ok(()),
-            code => Err(self.library.error(function, code, self.raw)),
+            code => Err(self.nccl.error(function, code, self.raw)),
         }
     }
 }

@@ -145,13 +145,12 @@ impl Device {
         if [grid.blocks.0, grid.blocks.1, grid.blocks.2].contains(&0) || !self.is_ready() {
             return;
         }
-        let stream = self.stream.cu_stream();
-        // SAFETY: the kernel is of the loaded module; each argument points to a value of its parameter's type, which
-        // `every_launcher_has_the_parameters_of_its_kernel` tests, and which the driver copies before it returns.
         // Addresses are of buffers that stay until the stream has passed: what is given back is used again on the same
-        // stream only.
-        let result =
-            unsafe { result::launch_kernel(kernel, grid.blocks, grid.threads, grid.shared, stream, args) };
+        // stream only. `every_launcher_has_the_parameters_of_its_kernel` tests the types of arguments.
+        let (Grid { blocks, threads, shared }, stream) = (grid, self.stream.cu_stream());
+        // SAFETY: the kernel is of the loaded module; each argument points to a value of its parameter's type, which the
+        // driver copies before it returns; the buffers behind addresses outlive the launch, as said above.
+        let result = unsafe { result::launch_kernel(kernel, blocks, threads, shared, stream, args) };
         self.done(name, result);
     }
 
