@@ -4,6 +4,8 @@
 const THREADS: u32 = 256;
 /// Blocks beyond which threads go round instead.
 const MOST_BLOCKS: usize = 1 << 16;
+/// Blocks that the second and third extent of a grid can have.
+pub(crate) const MOST_OUTER: u16 = u16::MAX;
 
 /// The extents of a launch; nothing is launched without blocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,7 +40,7 @@ impl Grid {
 
     /// Tiles of 32 columns in blocks of 32 x 8 threads, for each of `outer` matrices.
     pub(crate) fn columns(columns: usize, outer: usize) -> Self {
-        let outer = u32::try_from(outer).unwrap_or(u32::MAX).min(65_535);
+        let outer = u16::try_from(outer).unwrap_or(MOST_OUTER).into();
         Grid { blocks: (blocks(columns.div_ceil(32)), outer, 1), threads: (32, 8, 1), shared: 0 }
     }
 }

@@ -1,7 +1,7 @@
 //! Softmax, and causal attention.
 
 use super::adds;
-use crate::grid::Grid;
+use crate::grid::{Grid, MOST_OUTER};
 use crate::kernels::Attention;
 use crate::{Cuda, CudaError, CudaView, CudaViewMut};
 use phalanx_tensor::op::{AttentionOps, AttentionSpec};
@@ -11,8 +11,6 @@ use phalanx_tensor::{Float as _, Write};
 const MOST_DIM: usize = 128;
 /// Positions of a block, a warp each.
 const WARPS: u32 = 8;
-/// Blocks in the second and third extent of a grid.
-const MOST_BLOCKS: usize = 65_535;
 
 impl AttentionOps for Cuda {
     fn softmax(&self, d: usize, x: CudaView<'_, f32>, y: CudaViewMut<'_, f32>) {
@@ -98,8 +96,8 @@ impl Cuda {
     fn attention_extents(&self, spec: &AttentionSpec) -> Option<(Grid, Attention)> {
         let limits = [
             ("attention with a head's width", spec.head_dim, MOST_DIM),
-            ("attention with heads", spec.heads, MOST_BLOCKS),
-            ("attention with sequences", spec.batch, MOST_BLOCKS),
+            ("attention with heads", spec.heads, MOST_OUTER.into()),
+            ("attention with sequences", spec.batch, MOST_OUTER.into()),
         ];
         for (operator, got, most) in limits {
             if got > most {

@@ -2,7 +2,7 @@
 
 use super::adds;
 use crate::blas::Gemm;
-use crate::grid::Grid;
+use crate::grid::{Grid, MOST_OUTER};
 use crate::kernels::{Layout, Ptr};
 use crate::{Cuda, CudaView, CudaViewMut};
 use phalanx_tensor::Write;
@@ -102,10 +102,10 @@ impl Cuda {
             column: mat.cols as u64,
             batch: mat.batch as u64,
         });
-        let deep = if sums { 1 } else { batch.min(65_535) };
+        let deep = if sums { 1 } else { batch.min(MOST_OUTER.into()) };
         let tall = m.div_ceil(TILE);
-        if tall > 65_535 {
-            let most = 65_535 * TILE as usize;
+        if tall > MOST_OUTER.into() {
+            let most = usize::from(MOST_OUTER) * TILE as usize;
             let (operator, got) = ("rows of a matrix product of such a layout", spec.m);
             return self.device.fail(crate::CudaError::TooLarge {
                 ordinal: self.ordinal(),

@@ -5,22 +5,6 @@ use phalanx_tensor::op::{BinaryKind, ElementwiseOps, LayoutOps, Strided, UnaryKi
 use phalanx_tensor::rng::{Purpose, Stream};
 use phalanx_tensor::{Shape, Write};
 
-const UNARY: [UnaryKind; 12] = [
-    UnaryKind::Relu,
-    UnaryKind::Gelu,
-    UnaryKind::GeluTanh,
-    UnaryKind::Silu,
-    UnaryKind::Sigmoid,
-    UnaryKind::Tanh,
-    UnaryKind::Exp,
-    UnaryKind::Ln,
-    UnaryKind::Sqrt,
-    UnaryKind::Rsqrt,
-    UnaryKind::Recip,
-    UnaryKind::Square,
-];
-const BINARY: [BinaryKind; 4] = [BinaryKind::Add, BinaryKind::Sub, BinaryKind::Mul, BinaryKind::Div];
-
 fn positive(kind: UnaryKind) -> bool {
     matches!(kind, UnaryKind::Ln | UnaryKind::Sqrt | UnaryKind::Rsqrt | UnaryKind::Recip)
 }
@@ -47,7 +31,7 @@ fn filling() {
 
 #[test]
 fn functions_and_their_derivatives() {
-    for kind in UNARY {
+    for kind in UnaryKind::ALL {
         for n in [0, 1, 33, 257] {
             let mut x = normals(n, 1);
             if positive(kind) {
@@ -92,7 +76,7 @@ fn functions_and_their_derivatives() {
 #[test]
 fn functions_of_what_is_not_finite() {
     let x = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 0.0, -0.0, 1e30, -1e30, 1e-40];
-    for kind in UNARY {
+    for kind in UnaryKind::ALL {
         compare(
             "value",
             kind,
@@ -107,7 +91,7 @@ fn functions_of_what_is_not_finite() {
 
 #[test]
 fn arithmetic_of_dense_tensors() {
-    for kind in BINARY {
+    for kind in BinaryKind::ALL {
         for (n, write) in LENGTHS.into_iter().zip(WRITES.into_iter().cycle()) {
             let (x, y, old) = (normals(n, 1), normals(n, 2), normals(n, 3));
             assert_bits(
@@ -129,7 +113,7 @@ fn arithmetic_of_broadcast_tensors() {
     let (x, old) = (normals(out.len(), 1), normals(out.len(), 3));
     for own in [Shape::from([7]), Shape::from([5, 1]), Shape::from([3, 1, 1, 1]), Shape::new(&[]), out] {
         let y = normals(own.len(), 2);
-        for (kind, write) in BINARY.into_iter().zip(WRITES.into_iter().cycle()) {
+        for (kind, write) in BinaryKind::ALL.into_iter().zip(WRITES.into_iter().cycle()) {
             assert_bits(
                 "broadcast",
                 both!(|b| {

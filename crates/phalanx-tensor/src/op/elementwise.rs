@@ -33,6 +33,24 @@ pub enum UnaryKind {
     Square,
 }
 
+impl UnaryKind {
+    /// All of them, in this order.
+    pub const ALL: [Self; 12] = [
+        Self::Relu,
+        Self::Gelu,
+        Self::GeluTanh,
+        Self::Silu,
+        Self::Sigmoid,
+        Self::Tanh,
+        Self::Exp,
+        Self::Ln,
+        Self::Sqrt,
+        Self::Rsqrt,
+        Self::Recip,
+        Self::Square,
+    ];
+}
+
 /// Arithmetic of two tensors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -45,6 +63,11 @@ pub enum BinaryKind {
     Mul,
     /// `a / b`.
     Div,
+}
+
+impl BinaryKind {
+    /// All of them, in this order.
+    pub const ALL: [Self; 4] = [Self::Add, Self::Sub, Self::Mul, Self::Div];
 }
 
 /// Element-wise operators.
