@@ -4,9 +4,10 @@ use crate::calls::{Collective, Place};
 use crate::error::NcclError;
 use crate::group::Group;
 use crate::handle::Handle;
-use crate::hello::share_id;
+use crate::hello::meet;
 use crate::library::{NcclLibrary, NcclVersion};
 use crate::options::NcclOptions;
+use crate::peers;
 use crate::span::DeviceSpan;
 use crate::watchdog::{Flying, Shared, Watchdog};
 use cudarc::driver::{CudaContext, CudaStream};
@@ -65,9 +66,12 @@ impl NcclComm {
         options: &NcclOptions,
     ) -> Result<Self, NcclError> {
         let place = Place { rank: host.rank(), size: host.size() };
-        let (library, id) = share_id(&**host, NcclLibrary::get())?;
+        let (library, met) = meet(&**host, NcclLibrary::get(), context.ordinal())?;
         let begun = Instant::now();
-        let made = make(library, &id, place, context, host, begun + options.timeout);
+        let admitted = peers::admit(context, &met.devices)
+            .map_err(NcclError::driver("letting the devices of this process reach each other's memory"));
+        let made =
+            admitted.and_then(|()| make(library, &met.id, place, context, host, begun + options.timeout));
         let made = made.map_err(|error| match error {
             NcclError::Timeout { what, .. } => NcclError::Timeout { what, waited: begun.elapsed() },
             other => other,

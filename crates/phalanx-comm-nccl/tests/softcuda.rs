@@ -2,9 +2,13 @@
 //! end with an error on all ranks in bounded time.
 
 use cudarc::driver::{CudaContext, CudaSlice, CudaStream, DevicePtr as _, DevicePtrMut as _, DeviceRepr};
-use phalanx_comm::{Communicator, Dtype, Element, OpKind, Options, Rank, ReduceOp, WorldSize, run_ranks};
-use phalanx_comm_nccl::{DeviceSpan, NcclComm, NcclError, NcclOptions};
+use phalanx_comm::{CommError, Communicator, Dtype, Element, OpKind, Options, Rank, ReduceOp, WorldSize, run_ranks};
+use phalanx_comm_nccl::{DeviceSpan, NcclComm, NcclError, NcclExchange, NcclOptions};
+use phalanx_cuda::Cuda;
+use phalanx_grad::GradientExchange as _;
 use phalanx_softcuda::{Schedule, Setting, install};
+use phalanx_tensor::op::ElementwiseOps as _;
+use phalanx_tensor::{Backend as _, Memory as _};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -247,4 +251,52 @@ fn a_dropped_communicator_ends_without_a_word() {
         Ok(Dtype::F32)
     });
     assert_eq!(dropped, Ok(vec![Dtype::F32; 2]));
+}
+
+/// Runs `rank` on two ranks as the training loop has them: a device, and sums on it.
+fn exchanging(
+    options: NcclOptions,
+    rank: impl Fn(&dyn Communicator, &Cuda, &mut NcclExchange) -> Result<(), CommError> + Send + Sync + 'static,
+) {
+    let world = Options { timeout: Duration::from_secs(30), ..Options::default() };
+    run_ranks(WorldSize(2), &world, move |host| {
+        let gpu = Cuda::open(host.rank().index()).expect("a device");
+        let mut exchange = NcclExchange::new(&host, &gpu, &options).map_err(|error| error.on(host.rank()))?;
+        rank(&*host, &gpu, &mut exchange)?;
+        exchange.check()
+    })
+    .expect("no rank fails");
+}
+
+/// The sum of the ranks' numbers plus one.
+fn summed(gpu: &Cuda, buffer: &<Cuda as phalanx_tensor::Memory>::Buf, len: usize) {
+    let mut host = vec![0.0; len];
+    gpu.download(gpu.view(buffer, 0..len), &mut host);
+    gpu.check().expect("the device is well");
+    assert_eq!(host, vec![3.0; len]);
+}
+
+/// A call that waited for all devices that share memory would wait for a sum that waits for the caller.
+#[test]
+fn memory_is_taken_while_another_device_waits_in_a_sum() {
+    machine(2, Schedule::Eager);
+    let options =
+        NcclOptions { timeout: Duration::from_secs(5), compared_first: 0, compared_every: 0 };
+    exchanging(options, |host, gpu, exchange| {
+        let me = host.rank().index();
+        let mut gradient = gpu.alloc(64).expect("memory");
+        gpu.fill(me as f64 + 1.0, gpu.view_mut(&mut gradient, 0..64));
+        if me == 1 {
+            host.barrier()?;
+            // a length that nobody has given back
+            drop(gpu.alloc(5000).expect("memory"));
+        }
+        exchange.start(&mut gradient, 0..64)?;
+        if me == 0 {
+            host.barrier()?;
+        }
+        exchange.finish()?;
+        summed(gpu, &gradient, 64);
+        Ok(())
+    });
 }

@@ -9,7 +9,7 @@ use crate::library;
 use crate::pool::Pool;
 use bytemuck::Pod;
 use cudarc::driver::result::{self, DriverError};
-use cudarc::driver::sys::{self, CUfunction, CUmodule, CUresult};
+use cudarc::driver::sys::{self, CUfunction, CUmemPool_attribute, CUmodule, CUresult};
 use cudarc::driver::{CudaContext, CudaStream};
 use std::ffi::{CString, c_void};
 use std::fmt;
@@ -72,6 +72,7 @@ impl Device {
         // SAFETY: this crate orders all work by its one stream; no slice of cudarc's is made that would be tracked.
         unsafe { context.disable_event_tracking() };
         let stream = context.new_stream().map_err(failed("cuStreamCreate"))?;
+        keep_freed(&context).map_err(failed("cuMemPoolSetAttribute"))?;
         let module = load(ordinal, capability)?;
         let find = |name: &'static str| {
             let symbol = CString::new(name).unwrap_or_default();
@@ -164,12 +165,10 @@ impl Device {
         if let Some(piece) = pool.take(bytes) {
             return Ok(piece);
         }
-        // SAFETY: the context is bound.
-        let mut given = unsafe { result::malloc_sync(bytes) };
+        let mut given = self.allocate(bytes);
         if given == Err(DriverError(CUresult::CUDA_ERROR_OUT_OF_MEMORY)) {
             self.free_all(&mut pool);
-            // SAFETY: as above.
-            given = unsafe { result::malloc_sync(bytes) };
+            given = self.allocate(bytes);
         }
         match given {
             Ok(piece) => {
@@ -180,8 +179,32 @@ impl Device {
                 let free = result::mem_get_info().map_or(0, |(free, _)| free);
                 Err(CudaError::OutOfMemory { ordinal: self.ordinal, asked: bytes, held: pool.held(), free })
             }
-            Err(error) => Err(failure(self.ordinal, "cuMemAlloc", error)),
+            Err(error) => Err(failure(self.ordinal, "cuMemAllocAsync", error)),
         }
+    }
+
+    /// Memory from the driver, in the order of the stream where the device can. `cuMemAlloc` would wait for this device
+    /// and all that share memory with it, on one of which a collective may wait for what this rank launches next.
+    fn allocate(&self, bytes: usize) -> Result<Ptr, DriverError> {
+        if self.context.has_async_alloc() {
+            // SAFETY: the stream lives; others wait for it before they touch memory.
+            unsafe { result::malloc_async(self.stream.cu_stream(), bytes) }
+        } else {
+            // SAFETY: the context is bound.
+            unsafe { result::malloc_sync(bytes) }
+        }
+    }
+
+    /// Gives a piece back to the driver.
+    fn free(&self, piece: Ptr) {
+        let freed = if self.context.has_async_alloc() {
+            // SAFETY: the piece came from `allocate`, and no buffer has it; what the stream was given is done first.
+            unsafe { result::free_async(piece, self.stream.cu_stream()) }
+        } else {
+            // SAFETY: as above, and the call waits for the device.
+            unsafe { result::free_sync(piece) }
+        };
+        self.done("cuMemFreeAsync", freed);
     }
 
     /// Takes a piece back.
@@ -202,11 +225,8 @@ impl Device {
 
     /// Gives everything that is kept back to the driver, once the stream no longer uses it.
     fn free_all(&self, pool: &mut Pool) {
+        pool.drain().into_iter().for_each(|piece| self.free(piece));
         self.done("cuStreamSynchronize", self.stream.synchronize());
-        for piece in pool.drain() {
-            // SAFETY: the piece came from `malloc_sync`, no buffer has it and the stream has passed.
-            self.done("cuMemFree", unsafe { result::free_sync(piece) });
-        }
     }
 
     /// Sets bytes to zero.
@@ -260,6 +280,19 @@ impl Drop for Device {
         // SAFETY: no kernel of the module runs any more, and no handle to one outlives this.
         self.done("cuModuleUnload", unsafe { result::module::unload(self.module) });
     }
+}
+
+/// Has the driver keep what is freed for what is allocated next, where it allocates in the order of a stream: to give it
+/// back to the system at each wait is to map it again in each step.
+fn keep_freed(context: &CudaContext) -> Result<(), DriverError> {
+    if !context.has_async_alloc() {
+        return Ok(());
+    }
+    // SAFETY: the device is that of a context.
+    let pool = unsafe { result::device::get_default_mem_pool(context.cu_device()) }?;
+    let (attribute, mut bytes) = (CUmemPool_attribute::CU_MEMPOOL_ATTR_RELEASE_THRESHOLD, u64::MAX);
+    // SAFETY: the pool is the device's, and its attribute a number of 64 bits.
+    unsafe { result::mem_pool::set_attribute(pool, attribute, (&raw mut bytes).cast()) }
 }
 
 /// Loads the best image that the driver takes.

@@ -30,6 +30,7 @@ use phalanx_grad::{
 use phalanx_nn::{Graph, Mode, Net, Task};
 use phalanx_tensor::Cpu;
 use phalanx_tensor::op::Moments;
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -105,6 +106,8 @@ pub(crate) struct Worker<'a, B: TrainBackend> {
     measures_samples: bool,
     /// The shards of the step, in the reproducible mode.
     shards: ChunkGradients,
+    /// The lengths of batches so far, where devices add up gradients.
+    lengths: BTreeSet<usize>,
 }
 
 impl<'a, B: TrainBackend> Worker<'a, B> {
@@ -167,6 +170,7 @@ impl<'a, B: TrainBackend> Worker<'a, B> {
             samples: None,
             measures_samples: false,
             shards: ChunkGradients::default(),
+            lengths: BTreeSet::new(),
         })
     }
 
@@ -404,6 +408,10 @@ impl<'a, B: TrainBackend> Worker<'a, B> {
                 self.buckets.next_chunk(chunks.next().unwrap_or(0));
             }
         }
+        if launch == Launch::Together {
+            self.comm.barrier()?;
+            self.buckets.set_launch(Launch::Reduce);
+        }
         let start = self.now();
         self.enter(batch.step, control::Phase::Reduce);
         let flat = self.buckets.finish(self.lane.as_mut())?;
@@ -434,7 +442,12 @@ impl<'a, B: TrainBackend> Worker<'a, B> {
         let range = shard_range(batch.indices.len(), rank, size);
         let flat = self.take_flat()?;
         let mean = self.methods.over_ranks.is_mean();
-        let launch = if mean { Launch::Reduce } else { Launch::Hold };
+        let launch = match mean {
+            false => Launch::Hold,
+            // what a device does for the first time may wait for all others, and so for a sum that waits for this rank
+            true if self.buckets.exchanges() && self.lengths.insert(batch.indices.len()) => Launch::Together,
+            true => Launch::Reduce,
+        };
         let (mut flat, loss, hits) =
             self.gradient(data, batch, &range, flat, (launch, measure), data_time)?;
         let start = self.now();
