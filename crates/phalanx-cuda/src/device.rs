@@ -9,7 +9,7 @@ use crate::library;
 use crate::pool::Pool;
 use bytemuck::Pod;
 use cudarc::driver::result::{self, DriverError};
-use cudarc::driver::sys::{self, CUfunction, CUmemPool_attribute, CUmodule, CUresult};
+use cudarc::driver::sys::{self, CUdevice_attribute, CUfunction, CUmemPool_attribute, CUmodule, CUresult};
 use cudarc::driver::{CudaContext, CudaStream};
 use std::ffi::{CString, c_void};
 use std::fmt;
@@ -22,6 +22,8 @@ pub(crate) struct Device {
     kernels: Kernels,
     pool: Mutex<Pool>,
     fault: OnceLock<CudaError>,
+    /// Whether the device reads pageable memory of the host itself, when it comes to a copy.
+    reads_pageable: bool,
     // dropped in this order: each needs what comes after it
     blas: Blas,
     stream: Arc<CudaStream>,
@@ -81,8 +83,10 @@ impl Device {
         };
         let kernels = Kernels::find(find)?;
         let blas = Blas::new(ordinal, &stream)?;
+        let pageable = CUdevice_attribute::CU_DEVICE_ATTRIBUTE_PAGEABLE_MEMORY_ACCESS;
+        let reads_pageable = context.attribute(pageable).map_err(failed("cuDeviceGetAttribute"))? != 0;
         let (pool, fault) = (Mutex::default(), OnceLock::new());
-        Ok(Device { ordinal, module, kernels, pool, fault, blas, stream, context })
+        Ok(Device { ordinal, module, kernels, pool, fault, reads_pageable, blas, stream, context })
     }
 
     pub(crate) fn ordinal(&self) -> usize {
@@ -241,9 +245,12 @@ impl Device {
     /// Copies from the host.
     pub(crate) fn write<T: Pod>(&self, from: &[T], to: Ptr) {
         if !from.is_empty() && self.is_ready() {
-            // SAFETY: the caller's buffer is as long; pageable memory is read before the call returns.
+            // SAFETY: the caller's buffer is as long; `from` is borrowed until it has been read: by the driver before the
+            // call returns, or by the device, which is waited for below.
             let result = unsafe { result::memcpy_htod_async(to, from, self.stream.cu_stream()) };
-            self.done("cuMemcpyHtoDAsync", result);
+            if self.done("cuMemcpyHtoDAsync", result) && self.reads_pageable {
+                self.done("cuStreamSynchronize", self.stream.synchronize());
+            }
         }
     }
 

@@ -442,11 +442,13 @@ impl<'a, B: TrainBackend> Worker<'a, B> {
         let range = shard_range(batch.indices.len(), rank, size);
         let flat = self.take_flat()?;
         let mean = self.methods.over_ranks.is_mean();
-        let launch = match mean {
-            false => Launch::Hold,
+        let launch = if mean && self.buckets.exchanges() && self.lengths.insert(batch.indices.len()) {
             // what a device does for the first time may wait for all others, and so for a sum that waits for this rank
-            true if self.buckets.exchanges() && self.lengths.insert(batch.indices.len()) => Launch::Together,
-            true => Launch::Reduce,
+            Launch::Together
+        } else if mean {
+            Launch::Reduce
+        } else {
+            Launch::Hold
         };
         let (mut flat, loss, hits) =
             self.gradient(data, batch, &range, flat, (launch, measure), data_time)?;

@@ -218,7 +218,8 @@ fn known(attribute: c_int, ordinal: usize) -> Option<u32> {
         83 => 0, // managed memory
         84 => 0, // several GPUs on a board
         85 => 0,
-        88..=90 => 0, // pageable access, concurrent managed access, preemption
+        88 => u32::from(config::get().pageable),
+        89 | 90 => 0, // concurrent managed access, preemption
         91 => 0,      // host pointers of registered memory
         92..=94 => 0,
         95 | 96 => 0, // cooperative launch
