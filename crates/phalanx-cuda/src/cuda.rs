@@ -36,6 +36,14 @@ impl Cuda {
         device::count()
     }
 
+    /// What tells each device from all others, of this and other machines, in the order of their numbers.
+    ///
+    /// # Errors
+    /// As [`Cuda::devices`].
+    pub fn uuids() -> Result<Vec<[u8; 16]>, CudaError> {
+        device::uuids()
+    }
+
     /// The number of this device.
     #[must_use]
     pub fn ordinal(&self) -> usize {

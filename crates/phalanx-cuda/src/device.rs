@@ -11,7 +11,7 @@ use bytemuck::Pod;
 use cudarc::driver::result::{self, DriverError};
 use cudarc::driver::sys::{self, CUdevice_attribute, CUfunction, CUmemPool_attribute, CUmodule, CUresult};
 use cudarc::driver::{CudaContext, CudaStream};
-use std::ffi::{CString, c_void};
+use std::ffi::{CString, c_char, c_void};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
@@ -55,6 +55,17 @@ pub(crate) fn count() -> Result<usize, CudaError> {
     }
     let devices = result::device::get_count().map_err(failed("cuDeviceGetCount"))?;
     Ok(usize::try_from(devices).unwrap_or(0))
+}
+
+/// The UUID of each device that the driver shows.
+pub(crate) fn uuids() -> Result<Vec<[u8; 16]>, CudaError> {
+    let uuid = |ordinal: usize| {
+        let device = result::device::get(i32::try_from(ordinal).unwrap_or(i32::MAX));
+        let uuid = device.and_then(result::device::get_uuid);
+        uuid.map(|uuid| uuid.bytes.map(c_char::cast_unsigned))
+            .map_err(|error| failure(ordinal, "cuDeviceGetUuid", error))
+    };
+    (0..count()?).map(uuid).collect()
 }
 
 impl Device {

@@ -198,7 +198,8 @@ pub(crate) fn prepare(
     world: &World,
 ) -> anyhow::Result<Prepared> {
     let parts = job::parts(run, registered, hardware)?;
-    Ok(Prepared(parts, Devices::open(hardware, run.train.ranks, world)?))
+    let devices = Devices::open(hardware, run.train.ranks, parts.sums, world)?;
+    Ok(Prepared(parts, devices))
 }
 
 /// Trains in the directory of `paths`, which holds the resolved run file. A run that was stopped on request says so in

@@ -71,13 +71,22 @@ pub enum DeviceError {
          --share-devices"
     )]
     TooFew {
-        /// Ranks of this host.
+        /// Ranks that see the same devices.
         ranks: usize,
         /// Devices that they may use.
         devices: usize,
         /// What was asked for.
         device: Device,
     },
+}
+
+/// Where the gradients of ranks meet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Sums {
+    /// Where they are added up and no more: on the devices, if these can.
+    OnDevices,
+    /// In the memory of the host.
+    OnHost,
 }
 
 /// The devices of the ranks that are in this process.
@@ -90,18 +99,18 @@ pub(super) enum Devices {
 }
 
 impl Devices {
-    /// Opens what `hardware` asks for, for `ranks` ranks.
+    /// Opens what `hardware` asks for, for `ranks` ranks, which meet there if `sums` says so.
     ///
     /// # Collective
     /// Every process of `world`.
-    pub(super) fn open(hardware: Hardware, ranks: usize, world: &World) -> anyhow::Result<Self> {
+    pub(super) fn open(hardware: Hardware, ranks: usize, sums: Sums, world: &World) -> anyhow::Result<Self> {
         match hardware.device {
             Device::Cpu => Ok(Devices::Cpu),
             #[cfg(feature = "cuda")]
-            _ => Ok(Devices::Cuda(Gpus::open(hardware, ranks, world)?)),
+            _ => Ok(Devices::Cuda(Gpus::open(hardware, ranks, sums, world)?)),
             #[cfg(not(feature = "cuda"))]
             device => {
-                let (_, _) = (ranks, world);
+                let (_, _, _) = (ranks, sums, world);
                 Err(DeviceError::NotBuilt(device).into())
             }
         }

@@ -25,7 +25,7 @@ use phalanx_train::{
 #[cfg(feature = "mpi")]
 use phalanx_comm::cost::{Choice, Method};
 
-use super::device::Devices;
+use super::device::{Devices, Sums};
 use super::over_ranks::OverRanks;
 use super::poisoned::Poisoned;
 use super::policy::{self, Policy};
@@ -44,6 +44,8 @@ pub(super) struct Parts {
     pub(super) config: TrainConfig,
     pub(super) plan: Plan,
     pub(super) policy: Policy,
+    /// Where the ranks' gradients meet.
+    pub(super) sums: Sums,
 }
 
 /// Opens the data, builds the model and plans a step: all that can fail before a rank starts.
@@ -71,7 +73,10 @@ pub(super) fn parts(run: &Run, registered: &Registered, hardware: Hardware) -> a
     check_policy(&*built, &config, &plan, run.train.ranks).map_err(bad_input)?;
     let over_ranks = OverRanks::new(run)?.build().map_err(bad_input)?;
     check_rule(&*over_ranks, &*built, &config).map_err(bad_input)?;
-    Ok(Parts { data, task, net, config, plan, policy })
+    let is_plain = over_ranks.is_mean() && matches!(run.compression, Compression::None {});
+    let sums =
+        if is_plain && config.reduction == Reduction::Fast { Sums::OnDevices } else { Sums::OnHost };
+    Ok(Parts { data, task, net, config, plan, policy, sums })
 }
 
 pub(super) fn bad_input(error: impl std::error::Error + Send + Sync + 'static) -> WithExit {
