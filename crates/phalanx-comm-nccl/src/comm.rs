@@ -149,7 +149,7 @@ impl NcclComm {
         stream: &CudaStream,
     ) -> Result<(), NcclError> {
         let built = Collective::reduce_scatter(self.place, send, recv, op);
-        self.submit(&[self.built(built)?], stream)
+        self.submit(&[self.or_fail(built)?], stream)
     }
 
     /// Joins the buffers of all ranks, of one length, in rank order.
@@ -169,7 +169,7 @@ impl NcclComm {
         stream: &CudaStream,
     ) -> Result<(), NcclError> {
         let built = Collective::all_gather(self.place, send, recv);
-        self.submit(&[self.built(built)?], stream)
+        self.submit(&[self.or_fail(built)?], stream)
     }
 
     /// Gives every rank the numbers of `root`.
@@ -181,7 +181,7 @@ impl NcclComm {
     /// As [`all_reduce_in_place`](Self::all_reduce_in_place); [`CommError::Root`] when `root` is not among the ranks.
     pub fn broadcast(&self, buffer: DeviceSpan, root: Rank, stream: &CudaStream) -> Result<(), NcclError> {
         let built = Collective::broadcast(self.place, buffer, root);
-        self.submit(&[self.built(built)?], stream)
+        self.submit(&[self.or_fail(built)?], stream)
     }
 
     /// Sends a segment to every rank and receives one from each, in rank order.
@@ -204,7 +204,7 @@ impl NcclComm {
         stream: &CudaStream,
     ) -> Result<(), NcclError> {
         let built = Collective::all_to_all(self.place, (send, send_counts), (recv, recv_counts));
-        self.submit(&[self.built(built)?], stream)
+        self.submit(&[self.or_fail(built)?], stream)
     }
 
     /// Collectives that go to the device at once: those that `collect` adds.
@@ -221,7 +221,7 @@ impl NcclComm {
     ) -> Result<(), NcclError> {
         let mut group = Group::new(self.place);
         let collected = collect(&mut group).map(|()| group.into_collectives());
-        self.submit(&self.built(collected)?, stream)
+        self.submit(&self.or_fail(collected)?, stream)
     }
 
     /// Whether all is well, as far as this rank knows.
@@ -262,15 +262,19 @@ impl NcclComm {
         self.shared.close(Instant::now() + self.options.timeout)
     }
 
-    /// A misuse by this rank ends the collectives of all, who would wait for it.
-    fn built<T>(&self, built: Result<T, NcclError>) -> Result<T, NcclError> {
-        built.map_err(|error| self.shared.fail(error))
+    /// An error of this rank ends the collectives of all, who would wait for it.
+    pub(crate) fn or_fail<T>(&self, result: Result<T, NcclError>) -> Result<T, NcclError> {
+        result.map_err(|error| self.shared.fail(error))
     }
 
     /// Compares the calls, if they are among those that are compared, and enqueues them.
     fn submit(&self, collectives: &[Collective], stream: &CudaStream) -> Result<(), NcclError> {
         if collectives.is_empty() {
             return Ok(());
+        }
+        if stream.context().cu_ctx() != self.context.cu_ctx() {
+            let (stream, communicator) = (stream.context().ordinal(), self.context.ordinal());
+            return self.or_fail(Err(NcclError::OtherDevice { stream, communicator }));
         }
         let mut ledger = self.ledger.lock().unwrap_or_else(PoisonError::into_inner);
         self.check()?;
@@ -287,7 +291,8 @@ impl NcclComm {
             self.shared.begins(seq, collective.call.op, collective.bytes);
         }
         let flying = Flying::new(first, collectives.len(), collectives[0].call);
-        self.context.bind_to_thread().map_err(NcclError::driver("making the device current"))?;
+        let bound = self.context.bind_to_thread();
+        self.or_fail(bound.map_err(NcclError::driver("making the device current")))?;
         self.shared.enqueue(&commands, flying, stream)
     }
 

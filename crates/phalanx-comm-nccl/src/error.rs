@@ -65,6 +65,14 @@ pub enum NcclError {
         /// For how long.
         waited: Duration,
     },
+    /// A stream of another device than the communicator's.
+    #[error("a collective of cuda:{communicator} on a stream of cuda:{stream}")]
+    OtherDevice {
+        /// The stream's device.
+        stream: usize,
+        /// The communicator's.
+        communicator: usize,
+    },
     /// The communicator was closed by this rank.
     #[error("the communicator is closed")]
     Closed,

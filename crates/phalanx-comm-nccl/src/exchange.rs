@@ -4,9 +4,9 @@ use crate::comm::NcclComm;
 use crate::error::NcclError;
 use crate::options::NcclOptions;
 use crate::span::DeviceSpan;
-use cudarc::driver::{CudaEvent, CudaStream};
+use cudarc::driver::{CudaEvent, CudaStream, DriverError};
 use phalanx_comm::{CommError, Communicator, Dtype, ReduceOp};
-use phalanx_cuda::Cuda;
+use phalanx_cuda::{Cuda, CudaHold};
 use phalanx_grad::GradientExchange;
 use phalanx_tensor::Memory;
 use std::ops::Range;
@@ -16,6 +16,7 @@ use std::sync::Arc;
 ///
 /// A bucket leaves once the compute stream has written it, and what the compute stream does after
 /// [`finish`](GradientExchange::finish) comes after all sums; in between, both run at once. The host waits for neither.
+/// Memory whose sum has begun is kept until then, whoever drops the buffer.
 #[derive(Debug)]
 pub struct NcclExchange {
     comm: NcclComm,
@@ -27,6 +28,8 @@ pub struct NcclExchange {
     /// How many of them the step at hand has used.
     used: usize,
     summed: CudaEvent,
+    /// The memory of the sums that have begun: given back when the compute stream comes after them.
+    held: Vec<CudaHold>,
 }
 
 impl NcclExchange {
@@ -54,27 +57,39 @@ impl NcclExchange {
             written: Vec::new(),
             used: 0,
             summed,
+            held: Vec::new(),
         })
     }
 
     fn start(&mut self, gradient: &mut <Cuda as Memory>::Buf, part: Range<usize>) -> Result<(), NcclError> {
-        let between = NcclError::driver("ordering two streams");
-        if self.used == self.written.len() {
-            self.written.push(self.compute.context().new_event(None).map_err(&between)?);
-        }
-        let written = &self.written[self.used];
-        self.used += 1;
-        written.record(&self.compute).map_err(&between)?;
-        self.transfer.wait(written).map_err(&between)?;
+        let ordered = self.transfer_after_compute();
+        self.comm.or_fail(ordered.map_err(NcclError::driver(BETWEEN)))?;
+        self.held.push(gradient.hold());
         let span = span(&self.device, gradient, part);
         self.comm.all_reduce_in_place(span, ReduceOp::Sum, &self.transfer)
     }
 
     fn finish(&mut self) -> Result<(), NcclError> {
-        let between = NcclError::driver("ordering two streams");
         self.used = 0;
-        self.summed.record(&self.transfer).map_err(&between)?;
-        self.compute.wait(&self.summed).map_err(&between)
+        let ordered = self.compute_after_transfer();
+        self.comm.or_fail(ordered.map_err(NcclError::driver(BETWEEN)))?;
+        self.held.clear();
+        Ok(())
+    }
+
+    fn transfer_after_compute(&mut self) -> Result<(), DriverError> {
+        if self.used == self.written.len() {
+            self.written.push(self.compute.context().new_event(None)?);
+        }
+        let written = &self.written[self.used];
+        self.used += 1;
+        written.record(&self.compute)?;
+        self.transfer.wait(written)
+    }
+
+    fn compute_after_transfer(&self) -> Result<(), DriverError> {
+        self.summed.record(&self.transfer)?;
+        self.compute.wait(&self.summed)
     }
 
     /// The error as the loop takes it.
@@ -83,13 +98,20 @@ impl NcclExchange {
     }
 }
 
+/// What a call of the driver failed at.
+const BETWEEN: &str = "ordering two streams";
+
 /// A part of a gradient.
+///
+/// # Panics
+/// When the gradient is on another device.
+#[track_caller]
 fn span(device: &Cuda, gradient: &mut <Cuda as Memory>::Buf, part: Range<usize>) -> DeviceSpan {
     let len = part.len();
     let view = device.view_mut(gradient, part);
-    // SAFETY: the buffer goes back to the device's pool, from which the compute stream alone takes memory, after it has
-    // waited for the transfers: `finish` orders them, and without it the exchange ends them before the loop ends
-    #[expect(unsafe_code, reason = "who starts an exchange leaves the part alone until it is finished")]
+    // SAFETY: the memory is the device's, of the context of both streams. The exchange holds it until the compute stream, to
+    // which it then belongs again, comes after the transfers, also where it is dropped before they are finished
+    #[expect(unsafe_code, reason = "the memory is held")]
     unsafe {
         DeviceSpan::from_raw(view.address(), len, Dtype::F32)
     }
@@ -108,5 +130,13 @@ impl GradientExchange<Cuda> for NcclExchange {
 
     fn check(&self) -> Result<(), CommError> {
         self.told(self.comm.check())
+    }
+}
+
+impl Drop for NcclExchange {
+    /// What is under way ends with the communicator, and before the compute stream uses its memory again.
+    fn drop(&mut self) {
+        // a driver that refuses runs nothing any more
+        self.compute_after_transfer().unwrap_or_default();
     }
 }

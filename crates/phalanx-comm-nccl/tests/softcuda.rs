@@ -300,3 +300,41 @@ fn memory_is_taken_while_another_device_waits_in_a_sum() {
         Ok(())
     });
 }
+
+/// The pool would give the memory to the next buffer, which the compute stream writes while the sum is still to come.
+#[test]
+fn memory_of_a_sum_that_has_begun_is_nobody_elses() {
+    for seed in 1..7 {
+        machine(2, Schedule::Lazy { seed });
+        exchanging(OPTIONS, |_, gpu, exchange| {
+            let mut gradient = gpu.alloc(300).expect("memory");
+            gpu.fill(1.0, gpu.view_mut(&mut gradient, 0..300));
+            exchange.start(&mut gradient, 0..300)?;
+            drop(gradient);
+            let mut other = gpu.alloc(300).expect("memory");
+            gpu.fill(3.0, gpu.view_mut(&mut other, 0..300));
+            exchange.finish()?;
+            summed(gpu, &other, 300);
+            Ok(())
+        });
+    }
+}
+
+#[test]
+fn a_stream_of_another_device_is_refused_on_all_ranks() {
+    machine(2, Schedule::Eager);
+    let begun = Instant::now();
+    let error = on_ranks(2, NcclOptions { compared_first: 0, ..OPTIONS }, |comm, stream| {
+        let mut numbers = stream.clone_htod(&[1.0_f32; 4])?;
+        let span = span(&mut numbers, stream);
+        if comm.rank() == Rank(1) {
+            return comm.all_reduce_in_place(span, ReduceOp::Sum, &*CudaContext::new(0)?.new_stream()?);
+        }
+        comm.all_reduce_in_place(span, ReduceOp::Sum, stream)?;
+        stream.synchronize()?;
+        comm.check()
+    })
+    .expect_err("the stream is of another device");
+    assert!(error.contains("a collective of cuda:1 on a stream of cuda:0"), "{error}");
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+}

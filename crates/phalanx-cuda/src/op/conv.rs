@@ -31,14 +31,14 @@ impl ConvOps for Cuda {
         if y.len() == 0 || (act == Activation::ReluPool2 && argmax.is_none()) {
             return;
         }
-        let (bias, argmax) = (bias.map_or(0, |b| b.address()), argmax.map_or(0, |a| a.address()));
+        let (bias, argmax) = (bias.map_or(0, |b| b.on(self)), argmax.map_or(0, |a| a.on(self)));
         for part in Part::all(self, spec) {
             let Some(columns) = self.scratch::<f32>(part.taps * part.width) else { return };
             let Some(sums) = self.scratch::<f32>(part.og * part.width) else { return };
             self.device.im2col(
                 Grid::over(part.taps * part.width),
                 part.extents,
-                part.input(x.address()),
+                part.input(x.on(self)),
                 columns.at(),
             );
             let product = MatmulSpec {
@@ -50,7 +50,7 @@ impl ConvOps for Cuda {
                 b: Mat::dense(part.taps, part.width),
                 c: Mat::dense(part.og, part.width),
             };
-            self.product(&product, part.weight(w.address()), columns.at(), Write::Set, sums.at());
+            self.product(&product, part.weight(w.on(self)), columns.at(), Write::Set, sums.at());
             let to = |at: Ptr| if at == 0 { 0 } else { at + 4 * (part.images.start * spec.o * outs) as u64 };
             let grid = Grid::over(part.images.len() * part.og * outs);
             self.device.conv_finish(
@@ -59,7 +59,7 @@ impl ConvOps for Cuda {
                 code(act),
                 sums.at(),
                 bias,
-                to(y.address()),
+                to(y.on(self)),
                 to(argmax),
             );
         }
@@ -93,7 +93,7 @@ impl ConvOps for Cuda {
             // the first images set what all others add to
             let of_part = |write: Write| if part.images.start == 0 { write } else { Write::Add };
             if let Some((write, db)) = &db {
-                let (grid, to) = (Grid::rows(part.og, part.width), part.bias(db.address()));
+                let (grid, to) = (Grid::rows(part.og, part.width), part.bias(db.on(self)));
                 let (rows, len, add) = (part.og as u64, part.width as u64, adds(of_part(*write)));
                 self.device.sum_rows(grid, dsums.at(), rows, len, add, to);
             }
@@ -103,7 +103,7 @@ impl ConvOps for Cuda {
             let Some(columns) = self.scratch::<f32>(part.taps * part.width) else { return };
             let grid = Grid::over(part.taps * part.width);
             if let Some((write, dw)) = &dw {
-                self.device.im2col(grid, part.extents, part.input(x.address()), columns.at());
+                self.device.im2col(grid, part.extents, part.input(x.on(self)), columns.at());
                 let product = MatmulSpec {
                     batch: 1,
                     m: part.og,
@@ -113,7 +113,7 @@ impl ConvOps for Cuda {
                     b: Mat::dense(part.taps, part.width).t(),
                     c: Mat::dense(part.og, part.taps),
                 };
-                let to = part.weight(dw.address());
+                let to = part.weight(dw.on(self));
                 self.product(&product, dsums.at(), columns.at(), of_part(*write), to);
             }
             if let Some((write, dx)) = &dx {
@@ -126,9 +126,9 @@ impl ConvOps for Cuda {
                     b: Mat::dense(part.og, part.width),
                     c: Mat::dense(part.taps, part.width),
                 };
-                self.product(&product, part.weight(w.address()), dsums.at(), Write::Set, columns.at());
+                self.product(&product, part.weight(w.on(self)), dsums.at(), Write::Set, columns.at());
                 let grid = Grid::over(part.images.len() * part.cells_in);
-                let to = part.input(dx.address());
+                let to = part.input(dx.on(self));
                 self.device.col2im(grid, part.extents, columns.at(), adds(*write), to);
             }
         }
@@ -248,8 +248,8 @@ impl Cuda {
     pub(super) fn spread(&self, part: &Part, cause: &Cause<'_>) -> Option<CudaBuf<f32>> {
         let dsums = self.scratch::<f32>(part.og * part.width)?;
         let first = 4 * (part.images.start * cause.outs) as u64;
-        let (y, dy) = (cause.y.address() + first, cause.dy.address() + first);
-        let argmax = cause.argmax.map_or(0, |a| a.address() + first);
+        let (y, dy) = (cause.y.on(self) + first, cause.dy.on(self) + first);
+        let argmax = cause.argmax.map_or(0, |a| a.on(self) + first);
         let grid = Grid::over(part.og * part.width);
         self.device.conv_spread(grid, part.extents, code(cause.act), dy, y, argmax, dsums.at());
         Some(dsums)

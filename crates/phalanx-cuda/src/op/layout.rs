@@ -20,6 +20,6 @@ impl LayoutOps for Cuda {
             return;
         }
         let Some(Walk { len, extents, a, b }) = Walk::new(&from, &to) else { return };
-        self.device.copy_strided(Grid::over(n), x.address(), extents, a, b, adds(write), out.address(), len);
+        self.device.copy_strided(Grid::over(n), x.on(self), extents, a, b, adds(write), out.on(self), len);
     }
 }

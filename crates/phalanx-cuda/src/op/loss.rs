@@ -19,8 +19,8 @@ impl LossOps for Cuda {
         let rows = labels.len();
         assert!(logits.len() == rows * d && loss.len() == rows && lse.len() == rows, "cross_entropy");
         let Some(count) = self.uploaded(&[0_u32]) else { return 0 };
-        let [x, labels] = [logits.address(), labels.address()];
-        let [loss, lse] = [loss.address(), lse.address()];
+        let [x, labels] = [logits.on(self), labels.on(self)];
+        let [loss, lse] = [loss.on(self), lse.on(self)];
         self.device.cross_entropy(
             Grid::rows(rows, d),
             rows as u64,
@@ -49,8 +49,8 @@ impl LossOps for Cuda {
         assert!(logits.len() == rows * d && dx.len() == logits.len(), "cross_entropy_grad");
         assert!(lse.len() == rows && dloss.len() == rows, "cross_entropy_grad");
         let (grid, rows, d) = (Grid::rows(rows, d), rows as u64, d as u64);
-        let [x, lse, dloss] = [logits.address(), lse.address(), dloss.address()];
-        let (labels, add) = (labels.address(), adds(write));
-        self.device.cross_entropy_grad(grid, rows, d, x, labels, lse, dloss, add, dx.address());
+        let [x, lse, dloss] = [logits.on(self), lse.on(self), dloss.on(self)];
+        let (labels, add) = (labels.on(self), adds(write));
+        self.device.cross_entropy_grad(grid, rows, d, x, labels, lse, dloss, add, dx.on(self));
     }
 }

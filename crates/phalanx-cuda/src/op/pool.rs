@@ -16,7 +16,7 @@ impl PoolOps for Cuda {
         argmax: CudaViewMut<'_, u32>,
     ) {
         let Some((pool, [_, outs])) = self.pool_extents(spec) else { return };
-        let [x, y, argmax] = [x.address(), y.address(), argmax.address()];
+        let [x, y, argmax] = [x.on(self), y.on(self), argmax.on(self)];
         self.device.max_pool(Grid::over(outs as usize), pool, outs, x, y, argmax);
     }
 
@@ -28,8 +28,8 @@ impl PoolOps for Cuda {
         dx: CudaViewMut<'_, f32>,
     ) {
         let Some((pool, [cells, _])) = self.pool_extents(spec) else { return };
-        let [dy, dx] = [dy.address(), dx.address()];
-        self.device.max_pool_grad(Grid::over(cells as usize), pool, cells, argmax.address(), dy, dx);
+        let [dy, dx] = [dy.on(self), dx.on(self)];
+        self.device.max_pool_grad(Grid::over(cells as usize), pool, cells, argmax.on(self), dy, dx);
     }
 
     fn max_pool2d_tangent(
@@ -40,13 +40,13 @@ impl PoolOps for Cuda {
         y: CudaViewMut<'_, f32>,
     ) {
         let Some((pool, [_, outs])) = self.pool_extents(spec) else { return };
-        let [x, y] = [x.address(), y.address()];
-        self.device.max_pool_tangent(Grid::over(outs as usize), pool, outs, argmax.address(), x, y);
+        let [x, y] = [x.on(self), y.on(self)];
+        self.device.max_pool_tangent(Grid::over(outs as usize), pool, outs, argmax.on(self), x, y);
     }
 
     fn avg_pool2d(&self, spec: &PoolSpec, x: CudaView<'_, f32>, y: CudaViewMut<'_, f32>) {
         let Some((pool, [_, outs])) = self.pool_extents(spec) else { return };
-        let [x, y] = [x.address(), y.address()];
+        let [x, y] = [x.on(self), y.on(self)];
         self.device.avg_pool(Grid::over(outs as usize), pool, outs, scale(spec), x, y);
     }
 
@@ -58,7 +58,7 @@ impl PoolOps for Cuda {
         dx: CudaViewMut<'_, f32>,
     ) {
         let Some((pool, [cells, _])) = self.pool_extents(spec) else { return };
-        let [dy, dx] = [dy.address(), dx.address()];
+        let [dy, dx] = [dy.on(self), dx.on(self)];
         self.device.avg_pool_grad(Grid::over(cells as usize), pool, cells, scale(spec), dy, adds(write), dx);
     }
 }

@@ -22,7 +22,7 @@ impl ReduceOps for Cuda {
         out: CudaViewMut<'_, f32>,
     ) {
         assert!(x.len() == outer * len * inner && out.len() == outer * inner, "sum_axis");
-        let (x, out, add) = (x.address(), out.address(), adds(write));
+        let (x, out, add) = (x.on(self), out.on(self), adds(write));
         if inner == 1 {
             self.device.sum_rows(Grid::rows(outer, len), x, outer as u64, len as u64, add, out);
         } else {
@@ -41,7 +41,7 @@ impl ReduceOps for Cuda {
     ) {
         assert!(x.len() == outer * len * inner && out.len() == outer * inner && len > 0, "max_axis");
         let grid = Grid::over(out.len());
-        self.device.max_axis(grid, x.address(), outer as u64, len as u64, inner as u64, out.address());
+        self.device.max_axis(grid, x.on(self), outer as u64, len as u64, inner as u64, out.on(self));
     }
 
     /// Sums are NaN where the device failed.
@@ -50,7 +50,7 @@ impl ReduceOps for Cuda {
         let runs = n.div_ceil(RUN);
         let mut sums = vec![[0.0_f64; 3]; runs];
         let Some(out) = self.scratch::<[f64; 3]>(runs) else { return FAILED };
-        self.device.moments(Grid::groups(runs, LANES), x.address(), n as u64, runs as u64, out.at());
+        self.device.moments(Grid::groups(runs, LANES), x.on(self), n as u64, runs as u64, out.at());
         if !self.device.read(out.at(), &mut sums) {
             return FAILED;
         }
@@ -70,7 +70,7 @@ impl ReduceOps for Cuda {
     fn dot(&self, x: CudaView<'_, f32>, y: CudaView<'_, f32>) -> f64 {
         assert_eq!(x.len(), y.len(), "dot");
         let mut dots = [0.0];
-        self.add_row_dots(x.len(), x.address(), (y.address(), x.len()), &mut dots);
+        self.add_row_dots(x.len(), x.on(self), (y.on(self), x.len()), &mut dots);
         dots[0]
     }
 }

@@ -46,6 +46,16 @@ fn a_view_beyond_its_buffer_is_a_bug_of_the_caller() {
     let _ = gpu.view(&buf, 3..11);
 }
 
+/// It may be reached, but nothing would order the two devices.
+#[test]
+#[should_panic(expected = "memory of cuda:0 for another device's operator")]
+fn an_operand_of_another_device_is_a_bug_of_the_caller() {
+    gpu();
+    let (one, other) = (Cuda::open(0).expect("a device"), Cuda::open(0).expect("a device"));
+    let mut buf = one.alloc(10).expect("memory");
+    other.fill(1.0, one.view_mut(&mut buf, 0..10));
+}
+
 /// What was given back is used again: the second round takes nothing from the driver, work space of operators included.
 #[test]
 fn a_warmed_up_step_allocates_nothing() {
