@@ -11,6 +11,7 @@ typedef unsigned long long u64;
 #define WARP 32u
 #define ALL_LANES 0xffffffffu
 #define INFINITE __int_as_float(0x7f800000)
+#define NOT_A_NUMBER __int_as_float(0x7fc00000)
 
 // This thread's first element and its step, where threads of the whole grid share a range.
 __device__ __forceinline__ u64 grid_first() { return (u64)blockIdx.x * blockDim.x + threadIdx.x; }

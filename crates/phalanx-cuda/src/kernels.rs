@@ -139,7 +139,7 @@ kernels! {
     fn channel_sums(n: u32, c: u32, hw: u32, x: Ptr, y: Ptr, sums: Ptr);
     fn channel_affine(planes: u64, c: u64, hw: u64, k: Ptr, x: Ptr, y: Ptr, add: u32, out: Ptr);
 
-    fn gather_rows(n: u64, d: u64, table: Ptr, ids: Ptr, y: Ptr);
+    fn gather_rows(n: u64, d: u64, rows: u64, table: Ptr, ids: Ptr, y: Ptr);
     fn scatter_rows(n: u64, rows: u64, d: u64, ids: Ptr, dy: Ptr, add: u32, table: Ptr);
     fn one_hot(n: u64, d: u64, value: f32, ids: Ptr, out: Ptr);
 

@@ -45,6 +45,13 @@ pub enum Setting {
     /// Whether devices read the host's pageable memory themselves, and so when a copy is done and not when it is enqueued. Not
     /// unless set.
     PageableAccess(bool),
+    /// A device that fails at one of its launches, and that launch, from 1. None unless set.
+    Lose {
+        /// The number of the device.
+        device: u32,
+        /// The launch.
+        launch: u64,
+    },
     /// A file that gets the text of each fault.
     Report(PathBuf),
 }
@@ -62,6 +69,7 @@ impl Setting {
             Setting::Threads(n) => ("THREADS", n.to_string()),
             Setting::Steps(n) => ("STEPS", n.to_string()),
             Setting::PageableAccess(does) => ("PAGEABLE", u8::from(*does).to_string()),
+            Setting::Lose { device, launch } => ("LOSE", format!("{device}:{launch}")),
             Setting::Report(path) => ("REPORT", path.to_string_lossy().into_owned()),
         };
         (format!("{PREFIX}{name}"), value)
@@ -84,6 +92,10 @@ impl Setting {
             "THREADS" => Setting::Threads(value.parse().ok()?),
             "STEPS" => Setting::Steps(value.parse().ok()?),
             "PAGEABLE" => Setting::PageableAccess(value == "1"),
+            "LOSE" => {
+                let (device, launch) = value.split_once(':')?;
+                Setting::Lose { device: device.parse().ok()?, launch: launch.parse().ok()? }
+            }
             "REPORT" => Setting::Report(value.into()),
             _ => return None,
         })
@@ -101,6 +113,8 @@ pub(crate) struct Config {
     pub(crate) threads: u32,
     pub(crate) steps: u64,
     pub(crate) pageable: bool,
+    /// A device, and the launch that it fails at.
+    pub(crate) lose: Option<(u32, u64)>,
     pub(crate) report: Option<PathBuf>,
 }
 
@@ -115,6 +129,7 @@ impl Config {
             Setting::Threads(n) => self.threads = n.max(1),
             Setting::Steps(n) => self.steps = n,
             Setting::PageableAccess(does) => self.pageable = does,
+            Setting::Lose { device, launch } => self.lose = Some((device, launch)),
             Setting::Report(path) => self.report = Some(path),
         }
     }
@@ -129,6 +144,7 @@ impl Config {
             threads: 1,
             steps: 1 << 40,
             pageable: false,
+            lose: None,
             report: None,
         };
         for (name, value) in std::env::vars_os() {
@@ -175,6 +191,7 @@ mod tests {
             Setting::Threads(2),
             Setting::Steps(100),
             Setting::PageableAccess(true),
+            Setting::Lose { device: 1, launch: 400 },
             Setting::Report("faults.txt".into()),
         ];
         for setting in settings {

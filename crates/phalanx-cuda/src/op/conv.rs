@@ -28,6 +28,8 @@ impl ConvOps for Cuda {
         assert!(x.len() == spec.input_len() && w.len() == spec.weight_len(), "conv2d operands");
         let outs: usize = act.out_hw(spec.out_hw()).iter().product();
         assert_eq!(y.len(), spec.n * spec.o * outs, "conv2d output");
+        assert!(bias.is_none_or(|b| b.len() == spec.o), "conv2d bias");
+        assert!(argmax.as_ref().is_none_or(|a| a.len() == y.len()), "conv2d places of maxima");
         if y.len() == 0 || (act == Activation::ReluPool2 && argmax.is_none()) {
             return;
         }
@@ -79,6 +81,11 @@ impl ConvOps for Cuda {
         dx: Option<(Write, CudaViewMut<'_, f32>)>,
     ) {
         assert!(x.len() == spec.input_len() && w.len() == spec.weight_len(), "conv2d_grad operands");
+        let is_as_long = |to: &Option<(Write, CudaViewMut<'_, f32>)>, len| {
+            to.as_ref().is_none_or(|(_, to)| to.len() == len)
+        };
+        assert!(is_as_long(&dw, spec.weight_len()) && is_as_long(&db, spec.o), "conv2d_grad of parameters");
+        assert!(is_as_long(&dx, spec.input_len()), "conv2d_grad of the input");
         if spec.n == 0 {
             for (write, out) in [dw, db].into_iter().flatten() {
                 if write == Write::Set {
@@ -239,6 +246,9 @@ impl<'a> Cause<'a> {
     ) -> Self {
         let outs = spec.o * act.out_hw(spec.out_hw()).iter().product::<usize>();
         assert_eq!(dy.len(), spec.n * outs, "the gradient of a convolution");
+        assert!(act == Activation::None || y.len() == dy.len(), "the output of a convolution");
+        let places = argmax.map_or(0, |places| places.len());
+        assert!(act != Activation::ReluPool2 || places == dy.len(), "the places of a convolution's maxima");
         Cause { act, y, argmax, dy, outs }
     }
 }

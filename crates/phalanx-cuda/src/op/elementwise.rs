@@ -73,6 +73,7 @@ impl ElementwiseOps for Cuda {
     ) {
         assert_eq!(a.1.shape, b.1.shape, "binary");
         assert_eq!(a.1.shape.len(), out.len(), "binary");
+        assert!(a.1.end() <= a.0.len() && b.1.end() <= b.0.len(), "binary");
         let n = out.len();
         if n == 0 || self.small("binary arithmetic", n).is_none() {
             return;

@@ -7,6 +7,7 @@ use phalanx_tensor::op::IndexOps;
 use phalanx_tensor::{Float as _, Write};
 
 impl IndexOps for Cuda {
+    /// Rows beyond the table are NaN.
     fn gather_rows(
         &self,
         d: usize,
@@ -15,10 +16,11 @@ impl IndexOps for Cuda {
         y: CudaViewMut<'_, f32>,
     ) {
         assert_eq!(y.len(), ids.len() * d, "gather_rows");
-        let (n, grid) = (ids.len() as u64, Grid::rows(ids.len(), d));
-        self.device.gather_rows(grid, n, d as u64, table.on(self), ids.on(self), y.on(self));
+        let (n, rows, grid) = (ids.len() as u64, (table.len() / d.max(1)) as u64, Grid::rows(ids.len(), d));
+        self.device.gather_rows(grid, n, d as u64, rows, table.on(self), ids.on(self), y.on(self));
     }
 
+    /// Rows beyond the table go nowhere.
     fn scatter_rows(
         &self,
         d: usize,

@@ -15,6 +15,7 @@ impl LayoutOps for Cuda {
         (out, to): (CudaViewMut<'_, f32>, Strided),
     ) {
         assert_eq!(from.shape, to.shape, "copy_strided");
+        assert!(from.end() <= x.len() && to.end() <= out.len(), "copy_strided");
         let n = from.shape.len();
         if n == 0 || self.small("a strided copy", n).is_none() {
             return;

@@ -22,6 +22,9 @@ impl MatmulOps for Cuda {
         write: Write,
         c: CudaViewMut<'_, f32>,
     ) {
+        let MatmulSpec { batch, m, n, k, .. } = *spec;
+        assert!(spec.a.end(m, k, batch) <= a.len() && spec.b.end(k, n, batch) <= b.len(), "matmul operands");
+        assert!(spec.c.end(m, n, batch) <= c.len(), "matmul output");
         self.product(spec, a.on(self), b.on(self), write, c.on(self));
     }
 
@@ -39,6 +42,7 @@ impl MatmulOps for Cuda {
     ) {
         assert!(x.len() == m * k && w.len() == n * k && y.len() == m * n, "linear");
         assert!(bias.is_none_or(|b| b.len() == n), "a bias an output");
+        assert!(pre.as_ref().is_none_or(|pre| pre.len() == y.len()), "linear");
         let spec = MatmulSpec {
             batch: 1,
             m,

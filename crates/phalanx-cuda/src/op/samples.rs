@@ -61,7 +61,8 @@ impl SampleOps for Cuda {
     }
 
     fn conv2d_norms(&self, conv: &ConvSamples<'_, Self>, weight: &mut [f64], mut bias: Option<&mut [f64]>) {
-        assert_eq!(weight.len(), conv.spec.n, "conv2d_norms");
+        assert!(weight.len() == conv.spec.n && conv.x.len() == conv.spec.input_len(), "conv2d_norms");
+        assert!(bias.as_ref().is_none_or(|bias| bias.len() == conv.spec.n), "conv2d_norms");
         let cause = Cause::new(&conv.spec, conv.act, conv.y, conv.argmax, conv.dy);
         for part in Part::all(self, &conv.spec) {
             let Some(dsums) = self.spread(&part, &cause) else { return };
@@ -82,6 +83,9 @@ impl SampleOps for Cuda {
         mut b: Option<(CudaView<'_, f32>, &mut [f64])>,
     ) {
         assert!(weight.len() == conv.spec.n && w.len() == conv.spec.weight_len(), "conv2d_products");
+        assert_eq!(conv.x.len(), conv.spec.input_len(), "conv2d_products");
+        let fits = |(w, out): &(CudaView<'_, f32>, &mut [f64])| w.len() == conv.spec.o && out.len() == conv.spec.n;
+        assert!(b.as_ref().is_none_or(fits), "conv2d_products");
         let cause = Cause::new(&conv.spec, conv.act, conv.y, conv.argmax, conv.dy);
         for part in Part::all(self, &conv.spec) {
             let Some(dsums) = self.spread(&part, &cause) else { return };
