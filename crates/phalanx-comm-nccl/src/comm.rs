@@ -29,7 +29,7 @@ use std::time::{Duration, Instant};
 /// # Numerics
 /// Sums are in an order that NCCL chooses, the same for all ranks of a call.
 ///
-/// Dropped with collectives under way, it aborts them; [`close`](Self::close) waits for them.
+/// Dropped, it aborts what is under way, and does not wait for the other ranks; [`close`](Self::close) does both.
 #[derive(Debug)]
 pub struct NcclComm {
     host: Arc<dyn Communicator>,

@@ -295,7 +295,8 @@ impl Watchdog {
 }
 
 impl Drop for Watchdog {
-    /// Ends what is left of the communicator by force: the other ranks, for which a peaceful end would wait, may be gone.
+    /// Ends by force what was not closed: the other ranks, for which a peaceful end would wait, may be gone. What the device has
+    /// done stays done.
     fn drop(&mut self) {
         let mut state = self.shared.lock();
         if let Some(handle) = state.handle.take() {

@@ -10,8 +10,9 @@ use std::sync::Arc;
 /// An NVIDIA GPU with elements of type `f32`. Clones are the same device with the same stream and memory.
 ///
 /// # Numerics
-/// The same operands give the same bits on every run on the same device. Products are cuBLAS's, whose last bits differ
-/// between devices and versions; it is not asked for TF32. Element-wise operators but the logarithm, updates of
+/// The same operands give the same bits on every run with the same device and libraries. Products are cuBLAS's, whose last
+/// bits differ between devices and versions, and which promises them for handles with one stream each, as the one here; it
+/// is not asked for TF32. Element-wise operators but the logarithm, updates of
 /// optimizers, masks of dropout, moments and inner products have the bits of the CPU.
 #[derive(Clone, Debug)]
 pub struct Cuda {

@@ -51,6 +51,10 @@ pub(crate) fn count() -> Result<usize, CudaError> {
     let failed = |call| move |error| failure(0, call, error);
     match result::init() {
         Err(DriverError(CUresult::CUDA_ERROR_NO_DEVICE)) => return Ok(0),
+        Err(DriverError(CUresult::CUDA_ERROR_STUB_LIBRARY)) => {
+            let purpose = "what was found is the stub that programs are linked with; the library comes with NVIDIA's driver";
+            return Err(CudaError::NoLibrary { library: "libcuda.so", purpose });
+        }
         other => other.map_err(failed("cuInit"))?,
     }
     let devices = result::device::get_count().map_err(failed("cuDeviceGetCount"))?;
@@ -132,7 +136,8 @@ impl Device {
         if let Some(fault) = self.fault.get() {
             return Err(fault.clone());
         }
-        let bound = self.context.bind_to_thread();
+        // cudarc tells here, once, what a destructor of its own had nobody to tell: that is no failure of the device
+        let bound = self.context.bind_to_thread().or_else(|_| self.context.bind_to_thread());
         let bound = bound.map_err(|error| failure(self.ordinal, "cuCtxSetCurrent", error));
         bound.inspect_err(|error| self.fail(error.clone()))
     }
@@ -226,6 +231,13 @@ impl Device {
     pub(crate) fn give(&self, bytes: usize, piece: Ptr) {
         if bytes > 0 {
             self.pool().give(bytes, piece);
+        }
+    }
+
+    /// Gives what no buffer has back to the driver.
+    pub(crate) fn trim(&self) {
+        if self.is_ready() {
+            self.free_all(&mut self.pool());
         }
     }
 

@@ -218,6 +218,9 @@ impl Memory for Cuda {
     fn index_view_mut<'a>(&self, buf: &'a mut CudaBuf<u32>, range: Range<usize>) -> CudaViewMut<'a, u32> {
         buf.view_mut(&range)
     }
+    fn trim(&self) {
+        self.device.trim();
+    }
     fn upload(&self, from: &[f32], to: CudaViewMut<'_, f32>) {
         upload(self, from, &to);
     }

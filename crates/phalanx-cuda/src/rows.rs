@@ -101,7 +101,11 @@ impl Cuda {
                 (2, keep, Network::sorting(n))
             }
             Statistic::SignSum => (3, 0, Network::ranks(n, 0..0)),
-            other => panic!("{other:?} has no kernel"),
+            _ => {
+                let (ordinal, operator) = (self.ordinal(), "such a statistic of columns");
+                self.device.fail(CudaError::NoKernel { ordinal, operator });
+                return false;
+            }
         };
         let most = SHARED / (4 * 32);
         if n > most {

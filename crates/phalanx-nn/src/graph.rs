@@ -397,6 +397,7 @@ impl<B: Backend> Graph<B> {
         };
         self.reset(mode, step, first_sample);
         self.inner.get_mut().pool.trim();
+        self.backend().trim();
     }
 
     /// Whether the graph records for a backward pass.

@@ -3,16 +3,13 @@
 //! With images in the columns, the whole batch is one product, and the gradient of the weights too, summed in an order
 //! that does not change. Work space is bounded: the images go through in parts where they need more.
 
-use super::{adds, u32_of};
+use super::{SPACE, adds, u32_of};
 use crate::grid::Grid;
 use crate::kernels::{Conv, Ptr};
 use crate::{Cuda, CudaBuf, CudaError, CudaView, CudaViewMut};
 use phalanx_tensor::Write;
 use phalanx_tensor::op::{Activation, ConvOps, ConvSpec, ElementwiseOps as _, Mat, MatmulSpec};
 use std::ops::Range;
-
-/// Bytes of work space that images at once may need; one image may need more.
-const SPACE: usize = 256 << 20;
 
 impl ConvOps for Cuda {
     fn conv2d(

@@ -84,9 +84,9 @@ impl NormOps for Cuda {
     ) {
         assert!(x.len() == n * c * hw && y.len() == x.len() && sums.len() == 2 * c, "channel_sums");
         let Some(out) = self.scratch::<f64>(sums.len()) else { return sums.fill(f64::NAN) };
-        self.small("sums over cells of a channel", n * hw);
-        let extents = [n, c, hw].map(|n| self.small("sums over channels", n));
-        let [Some(images), Some(channels), Some(cells)] = extents else { return sums.fill(f64::NAN) };
+        // the cells of a channel are counted in 32 bits as well
+        let extents = [n, c, hw, n * hw].map(|n| self.small("sums over channels", n));
+        let [Some(images), Some(channels), Some(cells), Some(_)] = extents else { return sums.fill(f64::NAN) };
         let (grid, [x, y]) = (Grid::rows(c, n * hw), [x.on(self), y.on(self)]);
         self.device.channel_sums(grid, images, channels, cells, x, y, out.at());
         if !self.device.read(out.at(), sums) {

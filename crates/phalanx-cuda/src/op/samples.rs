@@ -1,13 +1,11 @@
 //! Lengths of the gradients of single samples.
 
+use super::SPACE;
 use super::conv::{Cause, Part};
 use crate::grid::Grid;
 use crate::{Cuda, CudaView, CudaViewMut};
 use phalanx_tensor::Write;
 use phalanx_tensor::op::{ConvSamples, Mat, MatmulSpec, SampleOps, SampleRows};
-
-/// Bytes of work space that samples at once may need; one sample may need more.
-const SPACE: usize = 256 << 20;
 
 impl SampleOps for Cuda {
     fn row_dots(&self, d: usize, a: CudaView<'_, f32>, b: CudaView<'_, f32>, out: &mut [f64]) {

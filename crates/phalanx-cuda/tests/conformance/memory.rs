@@ -136,6 +136,17 @@ fn a_warmed_up_step_allocates_nothing() {
     assert_eq!(gpu.held(), held);
 }
 
+#[test]
+fn what_is_kept_goes_back_when_it_is_asked_for() {
+    gpu();
+    let gpu = Cuda::open(0).expect("a device");
+    let kept = Held::new(&gpu, &[1.0; 100]);
+    drop(Held::new(&gpu, &[2.0; 1000]));
+    assert_eq!(gpu.held(), 4400);
+    gpu.trim();
+    assert_eq!((gpu.held(), kept.get()), (400, vec![1.0; 100]));
+}
+
 /// Ranks as threads, a device each; and one thread that goes from one device to the other.
 #[test]
 fn two_devices_do_not_meet() {
