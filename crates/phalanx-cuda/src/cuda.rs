@@ -37,6 +37,14 @@ impl Cuda {
         device::count()
     }
 
+    /// The bytes of memory of a device, by its number from 0.
+    ///
+    /// # Errors
+    /// As [`Cuda::devices`], and [`CudaError::NoDevice`].
+    pub fn memory(ordinal: usize) -> Result<u64, CudaError> {
+        device::memory(ordinal)
+    }
+
     /// What tells each device from all others, of this and other machines, in the order of their numbers.
     ///
     /// # Errors

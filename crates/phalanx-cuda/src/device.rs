@@ -61,6 +61,18 @@ pub(crate) fn count() -> Result<usize, CudaError> {
     Ok(usize::try_from(devices).unwrap_or(0))
 }
 
+/// The bytes of memory of a device.
+pub(crate) fn memory(ordinal: usize) -> Result<u64, CudaError> {
+    let devices = count()?;
+    if ordinal >= devices {
+        return Err(CudaError::NoDevice { ordinal, devices });
+    }
+    let device = result::device::get(i32::try_from(ordinal).unwrap_or(i32::MAX));
+    // SAFETY: the device is one that the driver gave.
+    let bytes = device.and_then(|device| unsafe { result::device::total_mem(device) });
+    bytes.map(|bytes| bytes as u64).map_err(|error| failure(ordinal, "cuDeviceTotalMem", error))
+}
+
 /// The UUID of each device that the driver shows.
 pub(crate) fn uuids() -> Result<Vec<[u8; 16]>, CudaError> {
     let uuid = |ordinal: usize| {

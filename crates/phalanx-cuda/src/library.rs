@@ -17,6 +17,7 @@ const DRIVER: &[&str] = &[
     "cuDeviceGetUuid",
     "cuDevicePrimaryCtxRelease_v2",
     "cuDevicePrimaryCtxRetain",
+    "cuDeviceTotalMem_v2",
     "cuDriverGetVersion",
     "cuGetErrorName",
     "cuGetErrorString",

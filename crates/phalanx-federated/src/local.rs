@@ -307,6 +307,7 @@ mod tests {
             checkpoint_every: 0,
             drop_last: false,
             memory_limit: None,
+            device_memory: None,
         };
         let plan = Plan::new(&net, &builder.finish(), &task, &config, 2).expect("a plan");
         Trainer::new(Cpu::new(), Arc::new(net), task, &plan, 1).expect("memory")

@@ -197,7 +197,8 @@ pub(crate) fn prepare(
     hardware: Hardware,
     world: &World,
 ) -> anyhow::Result<Prepared> {
-    let parts = job::parts(run, registered, hardware)?;
+    let memory = device::least_memory(hardware, run.train.ranks, world)?;
+    let parts = job::parts(run, registered, hardware, memory)?;
     let devices = Devices::open(hardware, run.train.ranks, parts.sums, world)?;
     Ok(Prepared(parts, devices))
 }
@@ -393,7 +394,9 @@ pub(crate) fn rule_times(run: &Run, dim: usize) -> anyhow::Result<Option<Vec<(u6
 /// # Errors
 /// When the data cannot be read or the run does not fit them.
 pub fn plan(run: &Run, registered: &Registered, hardware: Hardware) -> anyhow::Result<PlanReport> {
-    let parts = job::parts(run, registered, hardware)?;
+    // a plan is made where the devices of the run are not, as well
+    let memory = device::memory(hardware, run.train.ranks).unwrap_or_default();
+    let parts = job::parts(run, registered, hardware, memory)?;
     let Parts { data, plan, config, .. } = &parts;
     let floats = |n: usize| Bytes(4 * n as u64 * run.train.ranks as u64);
     let states = match run.optimizer.rule {
@@ -454,7 +457,7 @@ pub fn evaluate(
     hardware: Hardware,
 ) -> anyhow::Result<Score> {
     device::refuse(hardware, "eval")?;
-    let Parts { data, plan, net, task, .. } = job::parts(run, registered, hardware)?;
+    let Parts { data, plan, net, task, .. } = job::parts(run, registered, hardware, None)?;
     score(paths, split, which, &data, &plan, &*net, &task)
 }
 

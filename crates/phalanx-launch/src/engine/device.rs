@@ -117,6 +117,36 @@ impl Devices {
     }
 }
 
+/// What a rank may fill of its device, as far as this process knows; none on the CPU, where the host's memory is used.
+pub(super) fn memory(hardware: Hardware, ranks: usize) -> anyhow::Result<Option<u64>> {
+    match hardware.device {
+        Device::Cpu => Ok(None),
+        #[cfg(feature = "cuda")]
+        _ => super::gpus::memory(hardware, ranks),
+        #[cfg(not(feature = "cuda"))]
+        device => {
+            let _ = ranks;
+            Err(DeviceError::NotBuilt(device).into())
+        }
+    }
+}
+
+/// The least of what the processes of `world` know of their devices.
+///
+/// # Collective
+/// Every process of `world`.
+pub(super) fn least_memory(hardware: Hardware, ranks: usize, world: &World) -> anyhow::Result<Option<u64>> {
+    let own = memory(hardware, ranks)?;
+    #[cfg(feature = "cuda")]
+    if let Some(own) = own {
+        let all = world.tell(own.to_le_bytes().to_vec(), ranks)?;
+        let number = |said: &Vec<u8>| said.as_chunks().0.first().map(|bytes| u64::from_le_bytes(*bytes));
+        return Ok(all.iter().filter_map(number).min());
+    }
+    let _ = world;
+    Ok(own)
+}
+
 /// Refuses a device where `command` computes on the CPU alone.
 pub(super) fn refuse(hardware: Hardware, command: &'static str) -> Result<(), DeviceError> {
     match hardware.device {

@@ -191,6 +191,7 @@ fn planned(run: &FederatedRun, batch: usize) -> TrainConfig {
         checkpoint_every: 0,
         drop_last: false,
         memory_limit: None,
+        device_memory: None,
     }
 }
 

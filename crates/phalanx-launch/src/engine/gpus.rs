@@ -36,15 +36,7 @@ impl Gpus {
     /// # Collective
     /// Every process of `world`.
     pub(super) fn open(hardware: Hardware, ranks: usize, sums: Sums, world: &World) -> anyhow::Result<Self> {
-        let uuids = Cuda::uuids().map_err(bad_input)?;
-        let devices = uuids.len();
-        let usable: Vec<usize> = match hardware.device {
-            Device::CudaAt(ordinal) if ordinal >= devices => {
-                return Err(bad_input(CudaError::NoDevice { ordinal, devices }).into());
-            }
-            Device::CudaAt(ordinal) => vec![ordinal],
-            _ => (0..devices).collect(),
-        };
+        let (uuids, usable) = (Cuda::uuids().map_err(bad_input)?, usable(hardware.device)?);
         let seen = world.tell(usable.iter().flat_map(|ordinal| uuids[*ordinal]).collect(), ranks)?;
         let seen: Vec<Vec<Uuid>> = seen.iter().map(|said| said.as_chunks().0.to_vec()).collect();
         let taken = take(&seen);
@@ -115,6 +107,28 @@ impl Gpus {
     ) -> Result<phalanx_train::Device<Cuda>, TrainError> {
         Ok(device)
     }
+}
+
+/// The devices of this process that ranks may use.
+fn usable(device: Device) -> anyhow::Result<Vec<usize>> {
+    let devices = Cuda::devices().map_err(bad_input)?;
+    match device {
+        Device::CudaAt(ordinal) if ordinal >= devices => {
+            Err(bad_input(CudaError::NoDevice { ordinal, devices }).into())
+        }
+        Device::CudaAt(ordinal) => Ok(vec![ordinal]),
+        _ => Ok((0..devices).collect()),
+    }
+}
+
+/// What a rank may fill of a device: three quarters of the least, the rest being for work space, cuBLAS and NCCL; where ranks
+/// share devices, an even part of it. None without a device.
+pub(super) fn memory(hardware: Hardware, ranks: usize) -> anyhow::Result<Option<u64>> {
+    let usable = usable(hardware.device)?;
+    let sizes = usable.iter().map(|ordinal| Cuda::memory(*ordinal)).collect::<Result<Vec<u64>, _>>();
+    let least = sizes.map_err(bad_input)?.into_iter().min();
+    let sharing = if hardware.shares_devices { ranks.div_ceil(usable.len().max(1)) as u64 } else { 1 };
+    Ok(least.map(|bytes| bytes / 4 * 3 / sharing))
 }
 
 /// The device that a rank takes.

@@ -49,7 +49,14 @@ pub(super) struct Parts {
 }
 
 /// Opens the data, builds the model and plans a step: all that can fail before a rank starts.
-pub(super) fn parts(run: &Run, registered: &Registered, hardware: Hardware) -> anyhow::Result<Parts> {
+///
+/// A rank may fill `device_memory` of a device of its own.
+pub(super) fn parts(
+    run: &Run,
+    registered: &Registered,
+    hardware: Hardware,
+    device_memory: Option<u64>,
+) -> anyhow::Result<Parts> {
     pin(hardware)?;
     let data = open_data(&run.data, &run.model, run.seed)?;
     let task = task_of(data.train.kind());
@@ -58,7 +65,7 @@ pub(super) fn parts(run: &Run, registered: &Registered, hardware: Hardware) -> a
     let net: Arc<dyn AnyNet> =
         Arc::from(registered.models().build(&kind, sizes, &task, &mut builder).map_err(bad_input)?);
     let params = builder.finish();
-    let config = config(run);
+    let config = TrainConfig { device_memory, ..config(run) };
     check(&config, &data, run.train.ranks).map_err(bad_input)?;
     // what a rank will build is built once here, so that a run that cannot be leaves nothing behind
     schedule(run)?;
@@ -161,6 +168,7 @@ fn config(run: &Run) -> TrainConfig {
         checkpoint_every: run.checkpoint.every_steps,
         drop_last: train.drop_last,
         memory_limit: train.memory_limit.map(|bytes| bytes.0),
+        device_memory: None,
     }
 }
 
