@@ -35,7 +35,7 @@ fn span<T: Element + DeviceRepr>(numbers: &mut CudaSlice<T>, stream: &CudaStream
 }
 
 const OPTIONS: NcclOptions =
-    NcclOptions { timeout: Duration::from_secs(20), compared_first: 64, compared_every: 1024 };
+    NcclOptions { timeout: Duration::from_secs(20), compared_first: 64, compared_every: 1024, send_bytes: 1 };
 
 /// Runs `rank` on all ranks, each with a communicator and a stream.
 fn on_ranks<T: Send + 'static>(
@@ -187,7 +187,7 @@ fn what_is_not_compared_is_refused_by_the_stand_in() {
 #[test]
 fn a_rank_that_does_not_come_ends_the_others_in_time() {
     machine(2, Schedule::Eager);
-    let options = NcclOptions { timeout: Duration::from_millis(500), compared_first: 0, compared_every: 0 };
+    let options = NcclOptions { timeout: Duration::from_millis(500), compared_first: 0, compared_every: 0, ..OPTIONS };
     let begun = Instant::now();
     let error = on_ranks(2, options, |comm, stream| {
         if comm.rank() == Rank(1) {
@@ -281,7 +281,7 @@ fn summed(gpu: &Cuda, buffer: &<Cuda as phalanx_tensor::Memory>::Buf, len: usize
 fn memory_is_taken_while_another_device_waits_in_a_sum() {
     machine(2, Schedule::Eager);
     let options =
-        NcclOptions { timeout: Duration::from_secs(5), compared_first: 0, compared_every: 0 };
+        NcclOptions { timeout: Duration::from_secs(5), compared_first: 0, compared_every: 0, ..OPTIONS };
     exchanging(options, |host, gpu, exchange| {
         let me = host.rank().index();
         let mut gradient = gpu.alloc(64).expect("memory");
@@ -337,4 +337,25 @@ fn a_stream_of_another_device_is_refused_on_all_ranks() {
     .expect_err("the stream is of another device");
     assert!(error.contains("a collective of cuda:1 on a stream of cuda:0"), "{error}");
     assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+}
+
+#[test]
+fn neighbours_leave_together() {
+    for seed in 1..4 {
+        machine(2, Schedule::Lazy { seed });
+        exchanging(NcclOptions { send_bytes: 80, ..OPTIONS }, |host, gpu, exchange| {
+            let me = host.rank().index() as f64 + 1.0;
+            let mut gradient = gpu.alloc(70).expect("memory");
+            for part in [0..10, 10..20, 20..30, 50..64, 30..50, 64..70] {
+                gpu.fill(me, gpu.view_mut(&mut gradient, part.clone()));
+                exchange.start(&mut gradient, part)?;
+            }
+            exchange.finish()?;
+            summed(gpu, &gradient, 70);
+            let sent: Vec<u64> = exchange.flight().iter().map(|record| record.bytes).collect();
+            // enough, not a neighbour of what follows, enough, the last
+            assert_eq!(sent, [80, 40, 136, 24]);
+            Ok(())
+        });
+    }
 }

@@ -1,7 +1,7 @@
 //! The backend's type.
 
 use crate::device::{self, Device};
-use crate::memory::CudaBuf;
+use crate::memory::{CudaBuf, CudaViewMut};
 use crate::{CudaError, op::u32_of};
 use bytemuck::Pod;
 use phalanx_tensor::{Backend, TensorError};
@@ -69,6 +69,16 @@ impl Cuda {
     #[must_use]
     pub fn stream(&self) -> &Arc<cudarc::driver::CudaStream> {
         self.device.stream()
+    }
+
+    /// The address of a view of this device's memory.
+    ///
+    /// # Panics
+    /// When it is of another device's, or of another [`Cuda`] that was opened for this one.
+    #[track_caller]
+    #[must_use]
+    pub fn address(&self, view: &CudaViewMut<'_, f32>) -> u64 {
+        view.on(self)
     }
 
     /// Waits until everything put on the stream is done.

@@ -78,6 +78,13 @@ impl<T> CudaBuf<T> {
         self.piece.at
     }
 
+    /// How many elements there are.
+    #[expect(clippy::len_without_is_empty, reason = "of an operand, only the extents are asked")]
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
     /// Keeps its memory even where the buffer is dropped.
     #[must_use]
     pub fn hold(&self) -> CudaHold {

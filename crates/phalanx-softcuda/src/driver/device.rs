@@ -212,7 +212,7 @@ fn known(attribute: c_int, ordinal: usize) -> Option<u32> {
         41 => 1,       // one address space
         75 => major,
         76 => minor,
-        78 => 0,      // priorities of streams
+        78 => 1,      // priorities of streams
         79 | 80 => 1, // global and local memory in the first cache
         81 => limit::SHARED_OPT_IN + 1024,
         83 => 0, // managed memory
