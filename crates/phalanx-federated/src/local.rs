@@ -221,7 +221,7 @@ impl<B: HostBackend> Trainer<B> {
             self.rows.resize(loss.shape().len(), 0.0);
             loss.read(&mut self.rows);
             sum += self.rows.iter().map(|l| f64::from(*l)).sum::<f64>();
-            hits += right;
+            hits += right.count();
             self.graph.backward(loss, scale, &mut self.sink)?;
         }
         self.gradient.copy_from_slice(self.sink.view());

@@ -4,7 +4,7 @@ use crate::config::{Reduction, TrainConfig};
 use crate::error::TrainError;
 use phalanx_compress::{BucketLayout, Matrix};
 use phalanx_data::shard_range;
-use phalanx_nn::{AnyNet, Coverage, Features, Graph, Mode, Net, NnError, ParamId, Params, Task, Var};
+use phalanx_nn::{AnyNet, Coverage, Features, Graph, Hits, Mode, Net, NnError, ParamId, Params, Task, Var};
 use phalanx_tensor::{Backend, Meta, Shape};
 use std::ops::Range;
 
@@ -205,7 +205,7 @@ pub struct Tile<'a> {
     pub samples: usize,
 }
 
-/// Losses of a tile, one a label, and how many labels were the most likely.
+/// Losses of a tile, one a label, and how many labels were the most likely, both on the device.
 ///
 /// # Errors
 /// Those of the model.
@@ -214,7 +214,7 @@ pub fn losses<'g, B: Backend<Elem = f32>>(
     graph: &'g Graph<B>,
     task: &Task,
     tile: &Tile<'_>,
-) -> Result<(Var<'g, B>, usize), NnError> {
+) -> Result<(Var<'g, B>, Hits<'g, B>), NnError> {
     let features = match *task {
         Task::Classify { features, .. } => {
             let mut dims = vec![tile.samples];
