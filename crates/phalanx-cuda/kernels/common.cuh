@@ -60,6 +60,30 @@ __device__ __forceinline__ float block_max(float x) {
     return warp_max(lane() < blockDim.x / WARP ? held[lane()] : -INFINITE);
 }
 
+// A block of 32 x 8 threads that adds up rows of 32 columns, thread (column, slice) every eighth row.
+#define COLUMNS 32
+#define ROWS_AT_ONCE 8
+
+// The rows of part `part` of `parts`, of `len` in all.
+struct Rows {
+    u64 first, end;
+};
+
+__device__ __forceinline__ Rows rows_of(u64 part, u64 parts, u64 len) {
+    u64 each = (len + parts - 1) / parts, first = part * each;
+    return {first, first + each < len ? first + each : len};
+}
+
+// Adds the sums of the threads above each other, in order; for the threads of the first row.
+__device__ __forceinline__ float column_sum(float sum) {
+    __shared__ float held[ROWS_AT_ONCE][COLUMNS];
+    __syncthreads();
+    held[threadIdx.y][threadIdx.x] = sum;
+    __syncthreads();
+    for (u32 row = 1; threadIdx.y == 0 && row < ROWS_AT_ONCE; row++) sum += held[row][threadIdx.x];
+    return sum;
+}
+
 // How to walk a buffer: steps along up to six dims, 0 along those it is broadcast to.
 #define DIMS 6
 struct Steps {

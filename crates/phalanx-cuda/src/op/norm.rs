@@ -147,8 +147,10 @@ impl Cuda {
         dy: Ptr,
         (write, gains): (Write, Ptr),
     ) {
-        let grid = Grid::columns(d, samples);
-        let (samples, steps, d) = (samples as u64, steps as u64, d as u64);
-        self.device.norm_gains(grid, samples, steps, d, per_row, x, stats, dy, adds(write), gains);
+        let extents = [samples, steps, d];
+        let [samples, steps, d] = extents.map(|n| n as u64);
+        self.in_parts(extents, write, gains, |parts, grid, add, gains| {
+            self.device.norm_gains(grid, samples, steps, d, parts, per_row, x, stats, dy, add, gains);
+        });
     }
 }
