@@ -34,12 +34,12 @@ use phalanx_comm::{Rank, WorldError, WorldSize};
 use phalanx_compress::Traffic;
 use phalanx_data::fetch::{self, FetchError, FetchOptions, Fetched, Origin};
 use phalanx_data::{CsvOptions, IdxOptions, Splits, TestPart, TextOptions};
-use phalanx_nn::{AnyNet, Task};
+use phalanx_nn::{Net, Task};
 use phalanx_train::checkpoint::{Checkpoint, Checkpoints, Keep};
 use phalanx_train::events::{self, Aggregated, EvalDone, StepDone};
 use phalanx_train::rundir::RunPaths;
 use phalanx_train::storage::Disk;
-use phalanx_train::{Failure, Files, Plan, Summary, Watch};
+use phalanx_train::{Failure, Files, Plan, Summary, TrainBackend, Watch};
 
 use self::device::Devices;
 use self::job::{Culprit, Parts};
@@ -456,19 +456,32 @@ pub fn evaluate(
     registered: &Registered,
     hardware: Hardware,
 ) -> anyhow::Result<Score> {
-    device::refuse(hardware, "eval")?;
-    let Parts { data, plan, net, task, .. } = job::parts(run, registered, hardware, None)?;
-    score(paths, split, which, &data, &plan, &*net, &task)
+    let memory = device::memory(hardware, 1)?;
+    let Parts { data, plan, net, task, .. } = job::parts(run, registered, hardware, memory)?;
+    match hardware.device {
+        Device::Cpu => score(paths, split, which, &data, &plan, (&*net as &dyn Net<Cpu32>, Cpu32::new()), &task),
+        #[cfg(feature = "cuda")]
+        device => {
+            let on = (&*net as &dyn Net<phalanx_cuda::Cuda>, gpus::first(device)?);
+            score(paths, split, which, &data, &plan, on, &task)
+        }
+        // `memory` has refused it
+        #[cfg(not(feature = "cuda"))]
+        device => Err(DeviceError::NotBuilt(device).into()),
+    }
 }
 
-/// Scores a checkpoint on a part of the data.
-fn score(
+/// The CPU with numbers of 32 bits.
+type Cpu32 = phalanx_tensor::Cpu<f32>;
+
+/// Scores a checkpoint on a part of the data, on a device.
+fn score<B: TrainBackend>(
     paths: &RunPaths,
     split: Split,
     which: Which,
     data: &Splits,
     plan: &Plan,
-    net: &dyn AnyNet,
+    (net, backend): (&dyn Net<B>, B),
     task: &Task,
 ) -> anyhow::Result<Score> {
     let held = load(paths, which)?;
@@ -476,8 +489,7 @@ fn score(
         Split::Test => Arc::clone(&data.test),
         Split::Validation => data.validation.clone().context("the run keeps no samples for validation")?,
     };
-    let score =
-        phalanx_train::score_checkpoint(phalanx_tensor::Cpu::<f32>::new(), plan, net, task, &held, &*data)?;
+    let score = phalanx_train::score_checkpoint(backend, plan, net, task, &held, &*data)?;
     let accuracy = Some(score.accuracy);
     Ok(Score { step: held.meta.step, samples: score.samples, loss: score.loss, accuracy })
 }

@@ -121,6 +121,14 @@ fn usable(device: Device) -> anyhow::Result<Vec<usize>> {
     }
 }
 
+/// The first of the devices that a command without ranks may use.
+pub(super) fn first(device: Device) -> anyhow::Result<Cuda> {
+    let Some(ordinal) = usable(device)?.first().copied() else {
+        return Err(DeviceError::TooFew { ranks: 1, devices: 0, device }.into());
+    };
+    Ok(Cuda::open(ordinal).map_err(bad_input)?)
+}
+
 /// What a rank may fill of a device: three quarters of the least, the rest being for work space, cuBLAS and NCCL; where ranks
 /// share devices, an even part of it. None without a device.
 pub(super) fn memory(hardware: Hardware, ranks: usize) -> anyhow::Result<Option<u64>> {
