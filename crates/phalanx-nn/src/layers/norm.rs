@@ -116,6 +116,11 @@ impl BatchNorm2d {
         let cells = s.product(2.min(s.rank())..s.rank());
         let planes = x.reshape([s.len() / (channels * cells).max(1), channels, cells, 1])?;
         let normed = planes.sub(column(graph.param(self.mean))?)?.mul(column(rstd)?)?;
+        if graph.mode() == Mode::Eval && graph.backend().host_view(&[]).is_none() {
+            // without gradients to tell apart: a device launches kernels for each group of a convolution
+            let (gain, bias) = (column(graph.param(self.weight))?, column(graph.param(self.bias))?);
+            return normed.mul(gain)?.add(bias)?.reshape(s);
+        }
         let gain = graph.param(self.weight).reshape([channels, 1, 1, 1])?;
         let each = ConvOptions { groups: channels, ..ConvOptions::default() };
         normed.conv2d(gain, Some(graph.param(self.bias)), each)?.reshape(s)
