@@ -328,7 +328,10 @@ fn a_stream_of_another_device_is_refused_on_all_ranks() {
         let mut numbers = stream.clone_htod(&[1.0_f32; 4])?;
         let span = span(&mut numbers, stream);
         if comm.rank() == Rank(1) {
-            return comm.all_reduce_in_place(span, ReduceOp::Sum, &*CudaContext::new(0)?.new_stream()?);
+            let other = CudaContext::new(0)?;
+            // SAFETY: nothing is allocated; with it, a first stream would wait for the device
+            unsafe { other.disable_event_tracking() };
+            return comm.all_reduce_in_place(span, ReduceOp::Sum, &*other.new_stream()?);
         }
         comm.all_reduce_in_place(span, ReduceOp::Sum, stream)?;
         stream.synchronize()?;
