@@ -21,7 +21,12 @@ pub struct NcclOptions {
 impl Default for NcclOptions {
     /// Two minutes; 64 calls, then every 1024th; 16 MiB, from where on links between GPUs are busy with the numbers.
     fn default() -> Self {
-        Self { timeout: Duration::from_secs(120), compared_first: 64, compared_every: 1024, send_bytes: 16 << 20 }
+        Self {
+            timeout: Duration::from_secs(120),
+            compared_first: 64,
+            compared_every: 1024,
+            send_bytes: 16 << 20,
+        }
     }
 }
 

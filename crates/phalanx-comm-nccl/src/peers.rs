@@ -1,8 +1,8 @@
 //! Devices of one process, whose ranks read each other's buffers.
 
 use cudarc::driver::sys::{
-    CUdevice_attribute, CUmemAccess_flags, CUmemAccessDesc, CUmemLocation, CUmemLocationType, cuDeviceCanAccessPeer,
-    cuMemPoolSetAccess,
+    CUdevice_attribute, CUmemAccess_flags, CUmemAccessDesc, CUmemLocation, CUmemLocationType,
+    cuDeviceCanAccessPeer, cuMemPoolSetAccess,
 };
 use cudarc::driver::{CudaContext, DriverError, result};
 

@@ -2,7 +2,9 @@
 //! end with an error on all ranks in bounded time.
 
 use cudarc::driver::{CudaContext, CudaSlice, CudaStream, DevicePtr as _, DevicePtrMut as _, DeviceRepr};
-use phalanx_comm::{CommError, Communicator, Dtype, Element, OpKind, Options, Rank, ReduceOp, WorldSize, run_ranks};
+use phalanx_comm::{
+    CommError, Communicator, Dtype, Element, OpKind, Options, Rank, ReduceOp, WorldSize, run_ranks,
+};
 use phalanx_comm_nccl::{DeviceSpan, NcclComm, NcclError, NcclExchange, NcclOptions};
 use phalanx_cuda::Cuda;
 use phalanx_grad::GradientExchange as _;
@@ -187,7 +189,8 @@ fn what_is_not_compared_is_refused_by_the_stand_in() {
 #[test]
 fn a_rank_that_does_not_come_ends_the_others_in_time() {
     machine(2, Schedule::Eager);
-    let options = NcclOptions { timeout: Duration::from_millis(500), compared_first: 0, compared_every: 0, ..OPTIONS };
+    let options =
+        NcclOptions { timeout: Duration::from_millis(500), compared_first: 0, compared_every: 0, ..OPTIONS };
     let begun = Instant::now();
     let error = on_ranks(2, options, |comm, stream| {
         if comm.rank() == Rank(1) {

@@ -96,7 +96,8 @@ impl Blas {
         let [m, n, k] = gemm.mnk;
         let [step_a, step_b, step_c] = gemm.strides;
         for first in (0..gemm.batch).step_by(MOST_BATCH) {
-            let from = |base: Ptr, step: i64| base + 4 * i64::from(first).unsigned_abs() * step.unsigned_abs();
+            let from =
+                |base: Ptr, step: i64| base + 4 * i64::from(first).unsigned_abs() * step.unsigned_abs();
             // SAFETY: `Gemm::new` checked extents and steps; the operators have asserted that matrices lie in their buffers,
             // or have made those as long as they are.
             let status = unsafe {

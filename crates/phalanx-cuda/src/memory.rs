@@ -164,7 +164,10 @@ impl<T> CudaView<'_, T> {
 #[track_caller]
 fn same(cuda: &Cuda, device: &Device) {
     let of = device.ordinal();
-    assert!(std::ptr::eq(&raw const *cuda.device, device), "memory of cuda:{of} for another device's operator");
+    assert!(
+        std::ptr::eq(&raw const *cuda.device, device),
+        "memory of cuda:{of} for another device's operator"
+    );
 }
 
 #[expect(clippy::len_without_is_empty, reason = "of an operand, only the extents are asked")]

@@ -459,7 +459,9 @@ pub fn evaluate(
     let memory = device::memory(hardware, 1)?;
     let Parts { data, plan, net, task, .. } = job::parts(run, registered, hardware, memory)?;
     match hardware.device {
-        Device::Cpu => score(paths, split, which, &data, &plan, (&*net as &dyn Net<Cpu32>, Cpu32::new()), &task),
+        Device::Cpu => {
+            score(paths, split, which, &data, &plan, (&*net as &dyn Net<Cpu32>, Cpu32::new()), &task)
+        }
         #[cfg(feature = "cuda")]
         device => {
             let on = (&*net as &dyn Net<phalanx_cuda::Cuda>, gpus::first(device)?);

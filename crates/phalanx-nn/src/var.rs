@@ -14,8 +14,8 @@ use phalanx_tensor::{Backend, Shape, Write};
 use std::fmt;
 
 pub use self::images::ConvOptions;
-pub use self::losses::Hits;
 pub(crate) use self::layout::permuted;
+pub use self::losses::Hits;
 
 /// A tensor on the tape of a [`Graph`]; a copy is another name for the same tensor.
 ///

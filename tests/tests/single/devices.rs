@@ -11,13 +11,13 @@ use phalanx::nn::layers::BatchNorm2d;
 use phalanx::nn::{Graph, Mode, ParamBuilder};
 use phalanx::prelude::{BatchPolicy, Communicator, TrainBackend};
 use phalanx::robust::{Krum, Median, Robust};
+use phalanx::tensor::Shape;
 use phalanx::train::checkpoint::Keep;
 use phalanx::train::rundir::{Existing, RunDir};
 use phalanx::train::storage::Disk;
 use phalanx::train::{
     Device, Files, Job, Limit, Methods, Outcome, Reduction, TrainConfig, TrainError, run_rank_on,
 };
-use phalanx::tensor::Shape;
 use phalanx_tests::{Apart, HostExchange, bits, config, job_on, methods_on, train};
 
 type OnCpu = phalanx_tests::Device;

@@ -86,7 +86,9 @@ impl NormOps for Cuda {
         let Some(out) = self.scratch::<f64>(sums.len()) else { return sums.fill(f64::NAN) };
         // the cells of a channel are counted in 32 bits as well
         let extents = [n, c, hw, n * hw].map(|n| self.small("sums over channels", n));
-        let [Some(images), Some(channels), Some(cells), Some(_)] = extents else { return sums.fill(f64::NAN) };
+        let [Some(images), Some(channels), Some(cells), Some(_)] = extents else {
+            return sums.fill(f64::NAN);
+        };
         let (grid, [x, y]) = (Grid::rows(c, n * hw), [x.on(self), y.on(self)]);
         self.device.channel_sums(grid, images, channels, cells, x, y, out.at());
         if !self.device.read(out.at(), sums) {

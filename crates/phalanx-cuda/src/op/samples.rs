@@ -82,7 +82,8 @@ impl SampleOps for Cuda {
     ) {
         assert!(weight.len() == conv.spec.n && w.len() == conv.spec.weight_len(), "conv2d_products");
         assert_eq!(conv.x.len(), conv.spec.input_len(), "conv2d_products");
-        let fits = |(w, out): &(CudaView<'_, f32>, &mut [f64])| w.len() == conv.spec.o && out.len() == conv.spec.n;
+        let fits =
+            |(w, out): &(CudaView<'_, f32>, &mut [f64])| w.len() == conv.spec.o && out.len() == conv.spec.n;
         assert!(b.as_ref().is_none_or(fits), "conv2d_products");
         let cause = Cause::new(&conv.spec, conv.act, conv.y, conv.argmax, conv.dy);
         for part in Part::all(self, &conv.spec) {

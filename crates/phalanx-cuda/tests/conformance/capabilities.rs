@@ -62,7 +62,11 @@ fn sums_have_these_bits() {
     let mut gram = [0.0; 4];
     b.gram(&[x.view(), y.view()], &mut gram);
     bits.extend(gram.map(f64::to_bits));
-    bits.extend([b.moments(x.view()).sum_abs.to_bits(), b.dot(x.view(), y.view()).to_bits(), hits.get()[0].into()]);
+    bits.extend([
+        b.moments(x.view()).sum_abs.to_bits(),
+        b.dot(x.view(), y.view()).to_bits(),
+        hits.get()[0].into(),
+    ]);
     b.check().expect("the device is well");
     // the hash of Fowler, Noll and Vo
     let hash = bits.iter().fold(0xcbf2_9ce4_8422_2325_u64, |h, x| (h ^ x).wrapping_mul(0x100_0000_01b3));

@@ -3,8 +3,8 @@
 use crate::held::{Held, Ids, gpu, normals};
 use phalanx_cuda::{Cuda, CudaView, CudaViewMut};
 use phalanx_tensor::op::{
-    Activation, BinaryKind, ConvOps as _, ConvSpec, ElementwiseOps as _, LayoutOps as _, Mat, MatmulOps as _, MatmulSpec,
-    PoolOps as _, PoolSpec, ReduceOps as _, Strided,
+    Activation, BinaryKind, ConvOps as _, ConvSpec, ElementwiseOps as _, LayoutOps as _, Mat, MatmulOps as _,
+    MatmulSpec, PoolOps as _, PoolSpec, ReduceOps as _, Strided,
 };
 use phalanx_tensor::{Backend as _, Memory as _, Shape, Write};
 

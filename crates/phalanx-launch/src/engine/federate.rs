@@ -18,7 +18,9 @@ use phalanx_train::{
 };
 
 use super::job::{Culprit, bad_input, model, on_ranks, optimizer, pin};
-use super::{Cpu32, Hardware, Score, Split, TrainOptions, Which, board, device, guarded, open_data, score, watcher};
+use super::{
+    Cpu32, Hardware, Score, Split, TrainOptions, Which, board, device, guarded, open_data, score, watcher,
+};
 use crate::aggregation::OverRanks;
 use crate::faults::Injector;
 use crate::federation::{algorithm, attackers};

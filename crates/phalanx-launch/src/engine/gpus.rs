@@ -168,7 +168,8 @@ mod tests {
 
     /// The place and the earlier takers of what each rank takes, of devices named by letters.
     fn taken(seen: &[&str]) -> Vec<Option<(usize, usize)>> {
-        let seen: Vec<Vec<Uuid>> = seen.iter().map(|own| own.bytes().map(|name| [name; 16]).collect()).collect();
+        let seen: Vec<Vec<Uuid>> =
+            seen.iter().map(|own| own.bytes().map(|name| [name; 16]).collect()).collect();
         take(&seen).into_iter().map(|taken| taken.map(|taken| (taken.place, taken.before))).collect()
     }
 
@@ -187,7 +188,10 @@ mod tests {
     fn hosts_are_told_apart_by_their_devices() {
         let on_each = [Some((0, 0)), Some((1, 0)), Some((0, 0)), Some((1, 0))];
         assert_eq!(taken(&["ab", "ab", "cd", "cd"]), on_each);
-        assert_eq!(taken(&["ab", "cd", "ab", "cd"]), [Some((0, 0)), Some((0, 0)), Some((1, 0)), Some((1, 0))]);
+        assert_eq!(
+            taken(&["ab", "cd", "ab", "cd"]),
+            [Some((0, 0)), Some((0, 0)), Some((1, 0)), Some((1, 0))]
+        );
     }
 
     #[test]

@@ -81,8 +81,7 @@ pub(super) fn parts(
     let over_ranks = OverRanks::new(run)?.build().map_err(bad_input)?;
     check_rule(&*over_ranks, &*built, &config).map_err(bad_input)?;
     let is_plain = over_ranks.is_mean() && matches!(run.compression, Compression::None {});
-    let sums =
-        if is_plain && config.reduction == Reduction::Fast { Sums::OnDevices } else { Sums::OnHost };
+    let sums = if is_plain && config.reduction == Reduction::Fast { Sums::OnDevices } else { Sums::OnHost };
     Ok(Parts { data, task, net, config, plan, policy, sums })
 }
 

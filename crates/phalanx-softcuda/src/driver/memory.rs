@@ -62,8 +62,7 @@ struct Shares {
     reached: BTreeSet<(usize, usize)>,
 }
 
-static SHARES: Mutex<Shares> =
-    Mutex::new(Shares { pooled: BTreeSet::new(), reached: BTreeSet::new() });
+static SHARES: Mutex<Shares> = Mutex::new(Shares { pooled: BTreeSet::new(), reached: BTreeSet::new() });
 
 fn shares() -> MutexGuard<'static, Shares> {
     SHARES.lock().unwrap_or_else(PoisonError::into_inner)
