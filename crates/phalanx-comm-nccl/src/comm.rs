@@ -77,7 +77,7 @@ impl NcclComm {
             other => other,
         });
         let handle = made.inspect_err(|error| host.abort(&error.on(place.rank)))?;
-        let shared = Arc::new(Shared::new(handle, Arc::clone(host), options.timeout));
+        let shared = Arc::new(Shared::new(handle, Arc::clone(host), context.ordinal(), options.timeout));
         Ok(NcclComm {
             host: Arc::clone(host),
             place,
