@@ -73,12 +73,7 @@ impl Flying {
 }
 
 impl Shared {
-    pub(crate) fn new(
-        handle: Handle,
-        host: Arc<dyn Communicator>,
-        device: usize,
-        timeout: Duration,
-    ) -> Self {
+    pub(crate) fn new(handle: Handle, host: Arc<dyn Communicator>, device: usize, timeout: Duration) -> Self {
         let state = State { handle: Some(handle), failure: None, flying: VecDeque::new(), spare: Vec::new() };
         Shared {
             host,

@@ -238,7 +238,7 @@ fn frozen<B: TrainBackend>(backend: B) -> Vec<f32> {
     let norm = BatchNorm2d::new(&mut builder, 3);
     let mut graph = Graph::new(backend, builder.finish(), 1).expect("memory");
     let shape = Shape::new(&[2, 3, 4, 5]);
-    let x: Vec<f32> = (0..120_u8).map(|i| f32::from(i * 7 % 31) / 10.0 - 1.0).collect();
+    let x: Vec<f32> = (0..120_u16).map(|i| f32::from(i * 7 % 31) / 10.0 - 1.0).collect();
     graph.reset(Mode::Train, 1, 0);
     norm.forward(graph.input(&x, shape).expect("memory")).expect("shapes fit");
     graph.reset(Mode::Eval, 0, 0);

@@ -23,7 +23,7 @@ fn a_device_takes_what_fits_its_memory() {
     let half = TrainConfig { device_memory: Some(whole.rank_bytes() - 1), ..config() };
     assert_eq!(job(2, half.clone()).plan.tile, 12);
     // the lesser of both
-    let tight =
-        TrainConfig { memory_limit: Some(whole.rank_bytes() / 2), device_memory: Some(u64::MAX), ..half };
-    assert!(job(2, tight).plan.tile < 24);
+    let one = job(2, TrainConfig { tile: 1, ..config() }).plan;
+    let tight = TrainConfig { memory_limit: Some(one.rank_bytes()), device_memory: Some(u64::MAX), ..half };
+    assert_eq!(job(2, tight).plan.tile, 1);
 }
