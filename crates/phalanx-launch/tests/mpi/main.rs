@@ -103,6 +103,27 @@ fn a_fast_model_is_that_of_as_many_ranks_as_threads() {
     }
 }
 
+#[test]
+fn communication_threads_change_no_bit() {
+    let dir = Dir::new(DIGITS);
+    let (told, code) = dir.train(2, "calls", &["-v", "--set", "comm.progress=calls"]);
+    assert!(code == 0 && told.contains("sums advance by calls between operators"), "{told}");
+    let need = fs::read(dir.files("calls").model()).expect("a model");
+    for (run, more) in [
+        ("fast", &[][..]),
+        ("compressed", &["--set", "compression.kind=powersgd", "--set", "compression.start_step=5"]),
+        ("reproducible", &["--set", "train.reduction=reproducible"]),
+    ] {
+        let by_threads = [&["-v", "--set", "comm.progress=thread"][..], more].concat();
+        let (told, code) = dir.train(2, run, &by_threads);
+        assert!(code == 0 && told.contains("sums advance by communication threads"), "{told}");
+        let model = fs::read(dir.files(run).model()).expect("a model");
+        let threads = dir.model(0, &format!("{run}-threads"), &[&["--ranks", "2"][..], more].concat());
+        assert!(model == threads, "{run}: the models differ");
+        assert_eq!(model == need, run == "fast");
+    }
+}
+
 /// One that chooses by distances, one that sorts coordinates, and one whose attack has every rank see whole gradients.
 #[test]
 fn a_robust_rule_leaves_the_model_of_as_many_ranks_as_threads() {
