@@ -68,7 +68,8 @@ impl AttentionOps for Cuda {
         assert!(qkv.len() == 3 * cells && y.len() == cells, "attention");
         assert_eq!(lse.len(), spec.batch * spec.heads * spec.time, "attention");
         let Some((grid, extents)) = self.attention_extents(spec) else { return };
-        let grid = Grid { blocks: (extents.time.div_ceil(WARPS * QUERIES), grid.blocks.1, grid.blocks.2), ..grid };
+        let grid =
+            Grid { blocks: (extents.time.div_ceil(WARPS * QUERIES), grid.blocks.1, grid.blocks.2), ..grid };
         self.device.attention(grid, extents, qkv.on(self), y.on(self), lse.on(self));
     }
 
