@@ -24,7 +24,7 @@ use super::{
 use crate::aggregation::OverRanks;
 use crate::faults::Injector;
 use crate::federation::{algorithm, attackers};
-use crate::runfile::{self, Algorithm, FederatedRun, PartitionKind, Registered, Rule};
+use crate::runfile::{self, Algorithm, Comm, FederatedRun, PartitionKind, Progress, Registered, Rule};
 use crate::ui::{Silent, Ui};
 use crate::world::World;
 
@@ -32,6 +32,9 @@ impl Culprit for FederatedError {}
 
 /// A federated run whose data are divided and whose model is built.
 pub struct PreparedFederation(Job);
+
+/// No collective of a round is started and left to itself.
+const BLOCKING: Comm = Comm { algorithm: Algorithm::Auto, progress: Progress::Calls };
 
 type Job = FederatedJob<Cpu<f32>>;
 
@@ -130,7 +133,7 @@ pub(crate) fn federate(
     let timeout = Duration::from_secs_f64(run.federated.timeout_seconds);
     let bound = Duration::from_secs_f64(run.federated.lost_after_seconds);
     let outcome = guarded(world, paths, bound, &injector, &board, || {
-        Ok(on_ranks(world, ranks, timeout, Algorithm::Auto, move |comm| run_rank(&job, &comm)))
+        Ok(on_ranks(world, ranks, timeout, &BLOCKING, move |comm| run_rank(&job, &comm)))
     })?;
     Ok(outcome.map(|outcome| outcome.summary))
 }

@@ -24,6 +24,8 @@ use phalanx_train::{
 
 #[cfg(feature = "mpi")]
 use phalanx_comm::cost::{Choice, Method};
+#[cfg(feature = "mpi")]
+use phalanx_comm_mpi::Progress as Advance;
 
 use super::device::{Devices, Sums};
 use super::over_ranks::OverRanks;
@@ -32,7 +34,7 @@ use super::policy::{self, Policy};
 use super::{Hardware, open_data};
 use crate::aggregation::AttackKind;
 use crate::exit::{Exit, WithExit};
-use crate::runfile::{self, Algorithm, Compression, Model, Registered, Rule, Run, Shape, Stop};
+use crate::runfile::{self, Comm, Compression, Model, Registered, Rule, Run, Shape, Stop};
 use crate::schedule_file;
 use crate::world::World;
 
@@ -332,7 +334,7 @@ fn launch_on<B: TrainBackend>(
     }
     let jobs = Arc::new(Jobs { honest: job(parts.data.clone())?, poisoned });
     let timeout = Duration::from_secs_f64(run.train.timeout_seconds);
-    Ok(on_ranks(world, run.train.ranks, timeout, run.comm.algorithm, move |comm| {
+    Ok(on_ranks(world, run.train.ranks, timeout, &run.comm, move |comm| {
         run_rank_on(jobs.of(comm.rank()), &comm, device(&comm)?)
     }))
 }
@@ -342,8 +344,7 @@ pub(super) fn on_ranks<T, E>(
     world: &World,
     ranks: usize,
     timeout: Duration,
-    #[cfg_attr(not(feature = "mpi"), expect(unused_variables, reason = "threads have one way"))]
-    algorithm: Algorithm,
+    #[cfg_attr(not(feature = "mpi"), expect(unused_variables, reason = "threads have one way"))] of: &Comm,
     rank: impl Fn(Arc<dyn Communicator>) -> Result<Option<T>, E> + Send + Sync + 'static,
 ) -> Result<Option<T>, WorldError<E>>
 where
@@ -359,9 +360,18 @@ where
         #[cfg(feature = "mpi")]
         World::Mpi { mpi, .. } => {
             mpi.set_timeout(timeout);
-            let choice = choice(algorithm);
+            let (choice, wanted) = (choice(of.algorithm), advance(of.progress));
             mpi.run(|comm| {
+                let by = mpi.advance_by(wanted)?;
                 let tuning = mpi.tune(choice)?;
+                if world.is_root() && ranks > 1 {
+                    let by = if by == Advance::Thread {
+                        "communication threads"
+                    } else {
+                        "calls between operators"
+                    };
+                    tracing::info!("sums advance by {by} while ranks compute");
+                }
                 if world.is_root() && comm.tuning().is_some() {
                     tracing::info!("{tuning}");
                 }
@@ -390,12 +400,22 @@ impl Culprit for TrainError {
 
 /// Who chooses how sums go between nodes.
 #[cfg(feature = "mpi")]
-fn choice(algorithm: Algorithm) -> Choice {
+fn choice(algorithm: runfile::Algorithm) -> Choice {
     match algorithm {
-        Algorithm::Auto => Choice::Auto,
-        Algorithm::Flat => Choice::Fixed(Method::Flat),
-        Algorithm::Hierarchical => Choice::Fixed(Method::Hierarchical),
-        Algorithm::Mpi => Choice::Fixed(Method::Library),
+        runfile::Algorithm::Auto => Choice::Auto,
+        runfile::Algorithm::Flat => Choice::Fixed(Method::Flat),
+        runfile::Algorithm::Hierarchical => Choice::Fixed(Method::Hierarchical),
+        runfile::Algorithm::Mpi => Choice::Fixed(Method::Library),
+    }
+}
+
+/// What advances sums while a rank computes.
+#[cfg(feature = "mpi")]
+fn advance(progress: runfile::Progress) -> Advance {
+    match progress {
+        runfile::Progress::Auto => Advance::Auto,
+        runfile::Progress::Thread => Advance::Thread,
+        runfile::Progress::Calls => Advance::Calls,
     }
 }
 
