@@ -94,6 +94,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         checkpoint_every: 0,
         drop_last: false,
         memory_limit: None,
+        device_memory: None,
     };
     // planned for the largest batch that the policy may ask for
     let plan = Plan::new(&*net, &params, &task, &config, 256 / RANKS)?;

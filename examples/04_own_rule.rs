@@ -80,6 +80,7 @@ fn accuracy_under_attack(rule: fn() -> Box<dyn Rule>) -> Result<f64, Box<dyn Err
         checkpoint_every: 0,
         drop_last: false,
         memory_limit: None,
+        device_memory: None,
     };
     let plan = Plan::new(&*net, &params, &task, &config, 40 / RANKS)?;
     let sgd = OptimizerConfig::Sgd(SgdConfig { lr: 0.05, momentum: 0.9, ..SgdConfig::default() });

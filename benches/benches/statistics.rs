@@ -186,6 +186,7 @@ fn config(batch: usize) -> TrainConfig {
         checkpoint_every: 0,
         drop_last: false,
         memory_limit: None,
+        device_memory: None,
     }
 }
 

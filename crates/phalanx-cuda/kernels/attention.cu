@@ -1,7 +1,7 @@
 // Causal attention that never keeps the scores.
 //
 // qkv is batch x time x 3 x heads x dim, y and dy batch x time x heads x dim, lse and along batch x heads x time. A block
-// of 8 warps takes 8 positions of a head, a warp each; the others pass by in tiles of 32, one a lane, through shared
+// of 8 warps takes 8 positions of a head, a warp each, or 32 of them; the others pass by in tiles of 32, one a lane, through shared
 // memory. A lane then owns every 32nd coordinate of its warp's row. dim is at most 128. Sums are in f32.
 //
 // What the last positions see is the most, what sees the first keys too: the blocks of these come first, so that none is
@@ -45,44 +45,69 @@ __device__ __forceinline__ float dot(const float *x, const float *y, u32 dim) {
     return sum;
 }
 
+// A warp takes four positions, which share what it reads of keys and values.
+#define QUERIES 4
+
 extern "C" __global__ void attention(Attention a, const float *qkv, float *y, float *lse) {
-    __shared__ float keys[WARP][MOST + 1], queries[WARPS][MOST];
-    u32 h = blockIdx.y, b = blockIdx.z, base = (gridDim.x - 1 - blockIdx.x) * WARPS, t = base + warp();
-    bool live = t < a.time;
-    for (u32 i = lane(); live && i < a.dim; i += WARP) queries[warp()][i] = qkv[part_at(a, 0, b, h, t) + i];
-    float most = -INFINITE, sum = 0.0f, out[OWN] = {};
-    for (u32 first = 0; first < min(base + WARPS, a.time); first += WARP) {
+    __shared__ float keys[WARP][MOST + 1], queries[WARPS * QUERIES][MOST];
+    u32 h = blockIdx.y, b = blockIdx.z, base = (gridDim.x - 1 - blockIdx.x) * WARPS * QUERIES;
+    u32 row = warp() * QUERIES, t = base + row, end = min(t + QUERIES, a.time);
+    float most[QUERIES], sum[QUERIES], out[QUERIES][OWN] = {};
+#pragma unroll
+    for (u32 q = 0; q < QUERIES; q++) {
+        most[q] = -INFINITE;
+        sum[q] = 0.0f;
+        for (u32 i = lane(); i < a.dim; i += WARP)
+            queries[row + q][i] = t + q < a.time ? qkv[part_at(a, 0, b, h, t + q) + i] : 0.0f;
+    }
+    for (u32 first = 0; first < min(base + WARPS * QUERIES, a.time); first += WARP) {
         __syncthreads();
         load_tile(a, qkv, 1, b, h, first, keys);
         __syncthreads();
-        if (!live || first > t) continue;
-        bool seen = first + lane() <= t;
-        float score = seen ? a.scale * dot(queries[warp()], keys[lane()], a.dim) : -INFINITE;
-        float now = fmaxf(most, warp_max(score));
-        float shrink = exp_of(most - now), weight = seen ? exp_of(score - now) : 0.0f;
-        sum = sum * shrink + warp_sum(weight);
+        if (t >= a.time || first >= end) continue;
+        float weight[QUERIES] = {};
+        for (u32 i = 0; i < a.dim; i++) {
+            float key = keys[lane()][i];
 #pragma unroll
-        for (u32 k = 0; k < OWN; k++) out[k] *= shrink;
-        u32 count = min(WARP, t - first + 1);
+            for (u32 q = 0; q < QUERIES; q++) weight[q] = fmaf(queries[row + q][i], key, weight[q]);
+        }
+#pragma unroll
+        for (u32 q = 0; q < QUERIES; q++) {
+            bool seen = first + lane() <= t + q;
+            float score = seen ? a.scale * weight[q] : -INFINITE;
+            float now = fmaxf(most[q], warp_max(score)), shrink = exp_of(most[q] - now);
+            weight[q] = seen ? exp_of(score - now) : 0.0f;
+            sum[q] = sum[q] * shrink + warp_sum(weight[q]);
+#pragma unroll
+            for (u32 k = 0; k < OWN; k++) out[q][k] *= shrink;
+            most[q] = now;
+        }
+        u32 count = min(WARP, end - first);
         for (u32 j = 0; j < count; j++) {
-            float w = __shfl_sync(ALL_LANES, weight, j);
-            const float *value = qkv + part_at(a, 2, b, h, first + j);
+            const float *from = qkv + part_at(a, 2, b, h, first + j);
+            float value[OWN];
 #pragma unroll
-            for (u32 k = 0; k < OWN; k++) {
-                u32 col = k * WARP + lane();
-                if (col < a.dim) out[k] = fmaf(w, value[col], out[k]);
+            for (u32 k = 0; k < OWN; k++) value[k] = k * WARP + lane() < a.dim ? from[k * WARP + lane()] : 0.0f;
+#pragma unroll
+            for (u32 q = 0; q < QUERIES; q++) {
+                float w = __shfl_sync(ALL_LANES, weight[q], j);
+                if (first + j > t + q) continue;
+#pragma unroll
+                for (u32 k = 0; k < OWN; k++) out[q][k] = fmaf(w, value[k], out[q][k]);
             }
         }
-        most = now;
     }
-    if (!live) return;
-    float inverse = 1.0f / sum;
 #pragma unroll
-    for (u32 k = 0; k < OWN; k++) {
-        u32 col = k * WARP + lane();
-        if (col < a.dim) y[out_at(a, b, h, t) + col] = out[k] * inverse;
+    for (u32 q = 0; q < QUERIES; q++) {
+        if (t + q >= a.time) continue;
+        float inverse = 1.0f / sum[q];
+#pragma unroll
+        for (u32 k = 0; k < OWN; k++) {
+            u32 col = k * WARP + lane();
+            if (col < a.dim) y[out_at(a, b, h, t + q) + col] = out[q][k] * inverse;
+        }
+        if (lane() == 0) lse[((u64)b * a.heads + h) * a.time + t + q] = most[q] + logf(sum[q]);
     }
-    if (lane() == 0) lse[((u64)b * a.heads + h) * a.time + t] = most + logf(sum);
 }
 
 // along = sum dy y of each position and head. A warp takes one.

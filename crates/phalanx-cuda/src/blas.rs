@@ -10,7 +10,7 @@ use phalanx_tensor::op::{Mat, MatmulSpec};
 use std::sync::{Mutex, PoisonError};
 
 /// Matrices of a call: versions of cuBLAS have failed beyond 65535.
-const MOST_BATCH: usize = 1 << 15;
+const MOST_BATCH: i32 = 1 << 15;
 
 /// A handle of cuBLAS, whose work goes to one stream.
 pub(crate) struct Blas {
@@ -95,7 +95,7 @@ impl Blas {
         let (one, beta) = (1.0_f32, if add { 1.0_f32 } else { 0.0 });
         let [m, n, k] = gemm.mnk;
         let [step_a, step_b, step_c] = gemm.strides;
-        for first in (0..gemm.batch).step_by(MOST_BATCH) {
+        for first in (0..gemm.batch).step_by(MOST_BATCH.unsigned_abs() as usize) {
             let from =
                 |base: Ptr, step: i64| base + 4 * i64::from(first).unsigned_abs() * step.unsigned_abs();
             // SAFETY: `Gemm::new` checked extents and steps; the operators have asserted that matrices lie in their buffers,
@@ -119,7 +119,7 @@ impl Blas {
                     from(c, step_c) as *mut f32,
                     gemm.ldc,
                     step_c,
-                    (gemm.batch - first).min(MOST_BATCH as i32),
+                    (gemm.batch - first).min(MOST_BATCH),
                 )
             };
             if let Err(error) = status.result() {

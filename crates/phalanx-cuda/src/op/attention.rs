@@ -11,6 +11,8 @@ use phalanx_tensor::{Float as _, Write};
 const MOST_DIM: usize = 128;
 /// Positions of a block, a warp each.
 const WARPS: u32 = 8;
+/// Positions of a warp in the forward pass: `QUERIES` in `attention.cu`.
+const QUERIES: u32 = 4;
 
 impl AttentionOps for Cuda {
     fn softmax(&self, d: usize, x: CudaView<'_, f32>, y: CudaViewMut<'_, f32>) {
@@ -66,6 +68,8 @@ impl AttentionOps for Cuda {
         assert!(qkv.len() == 3 * cells && y.len() == cells, "attention");
         assert_eq!(lse.len(), spec.batch * spec.heads * spec.time, "attention");
         let Some((grid, extents)) = self.attention_extents(spec) else { return };
+        let grid =
+            Grid { blocks: (extents.time.div_ceil(WARPS * QUERIES), grid.blocks.1, grid.blocks.2), ..grid };
         self.device.attention(grid, extents, qkv.on(self), y.on(self), lse.on(self));
     }
 

@@ -52,7 +52,7 @@ fn a_view_beyond_its_buffer_is_a_bug_of_the_caller() {
 /// Ten elements beside others of the pool, and what would walk eleven.
 fn beyond(op: impl FnOnce(&Cuda, CudaView<'_, f32>, CudaViewMut<'_, f32>)) {
     let gpu = gpu();
-    let (x, mut y) = (gpu.alloc(10).unwrap(), gpu.alloc(10).unwrap());
+    let (x, mut y) = (gpu.alloc(10).expect("memory"), gpu.alloc(10).expect("memory"));
     op(&gpu, gpu.view(&x, 0..10), gpu.view_mut(&mut y, 0..10));
 }
 

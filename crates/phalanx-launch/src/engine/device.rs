@@ -138,10 +138,11 @@ pub(super) fn memory(hardware: Hardware, ranks: usize) -> anyhow::Result<Option<
 pub(super) fn least_memory(hardware: Hardware, ranks: usize, world: &World) -> anyhow::Result<Option<u64>> {
     let own = memory(hardware, ranks)?;
     #[cfg(feature = "cuda")]
-    if let Some(own) = own {
-        let all = world.tell(own.to_le_bytes().to_vec(), ranks)?;
+    if hardware.device != Device::Cpu {
+        // a process that sees no device speaks too
+        let said = world.tell(own.unwrap_or(u64::MAX).to_le_bytes().to_vec(), ranks)?;
         let number = |said: &Vec<u8>| said.as_chunks().0.first().map(|bytes| u64::from_le_bytes(*bytes));
-        return Ok(all.iter().filter_map(number).min());
+        return Ok(said.iter().filter_map(number).min().filter(|least| *least < u64::MAX));
     }
     let _ = world;
     Ok(own)
