@@ -49,6 +49,7 @@ pub fn config() -> TrainConfig {
         checkpoint_every: 0,
         drop_last: false,
         memory_limit: None,
+        device_memory: None,
     }
 }
 

@@ -18,7 +18,9 @@ use phalanx_train::{
 };
 
 use super::job::{Culprit, bad_input, model, on_ranks, optimizer, pin};
-use super::{Hardware, Score, Split, TrainOptions, Which, board, device, guarded, open_data, score, watcher};
+use super::{
+    Cpu32, Hardware, Score, Split, TrainOptions, Which, board, device, guarded, open_data, score, watcher,
+};
 use crate::aggregation::OverRanks;
 use crate::faults::Injector;
 use crate::federation::{algorithm, attackers};
@@ -149,7 +151,8 @@ pub(crate) fn evaluate_federated(
     hardware: Hardware,
 ) -> anyhow::Result<Score> {
     let Parts { data, task, net, plan } = parts(run, registered, hardware)?;
-    score(paths, split, which, &data, &plan, &*net, &task)
+    let on = (&*net as &dyn Net<Cpu32>, Cpu32::new());
+    score(paths, split, which, &data, &plan, on, &task)
 }
 
 /// What a run works on.
@@ -194,6 +197,7 @@ fn planned(run: &FederatedRun, batch: usize) -> TrainConfig {
         checkpoint_every: 0,
         drop_last: false,
         memory_limit: None,
+        device_memory: None,
     }
 }
 

@@ -27,7 +27,7 @@ use phalanx_comm::cost::{Choice, Method};
 #[cfg(feature = "mpi")]
 use phalanx_comm_mpi::Progress as Advance;
 
-use super::device::Devices;
+use super::device::{Devices, Sums};
 use super::over_ranks::OverRanks;
 use super::poisoned::Poisoned;
 use super::policy::{self, Policy};
@@ -46,10 +46,19 @@ pub(super) struct Parts {
     pub(super) config: TrainConfig,
     pub(super) plan: Plan,
     pub(super) policy: Policy,
+    /// Where the ranks' gradients meet.
+    pub(super) sums: Sums,
 }
 
 /// Opens the data, builds the model and plans a step: all that can fail before a rank starts.
-pub(super) fn parts(run: &Run, registered: &Registered, hardware: Hardware) -> anyhow::Result<Parts> {
+///
+/// A rank may fill `device_memory` of a device of its own.
+pub(super) fn parts(
+    run: &Run,
+    registered: &Registered,
+    hardware: Hardware,
+    device_memory: Option<u64>,
+) -> anyhow::Result<Parts> {
     pin(hardware)?;
     let data = open_data(&run.data, &run.model, run.seed)?;
     let task = task_of(data.train.kind());
@@ -58,7 +67,7 @@ pub(super) fn parts(run: &Run, registered: &Registered, hardware: Hardware) -> a
     let net: Arc<dyn AnyNet> =
         Arc::from(registered.models().build(&kind, sizes, &task, &mut builder).map_err(bad_input)?);
     let params = builder.finish();
-    let config = config(run);
+    let config = TrainConfig { device_memory, ..config(run) };
     check(&config, &data, run.train.ranks).map_err(bad_input)?;
     // what a rank will build is built once here, so that a run that cannot be leaves nothing behind
     schedule(run)?;
@@ -73,7 +82,9 @@ pub(super) fn parts(run: &Run, registered: &Registered, hardware: Hardware) -> a
     check_policy(&*built, &config, &plan, run.train.ranks).map_err(bad_input)?;
     let over_ranks = OverRanks::new(run)?.build().map_err(bad_input)?;
     check_rule(&*over_ranks, &*built, &config).map_err(bad_input)?;
-    Ok(Parts { data, task, net, config, plan, policy })
+    let is_plain = over_ranks.is_mean() && matches!(run.compression, Compression::None {});
+    let sums = if is_plain && config.reduction == Reduction::Fast { Sums::OnDevices } else { Sums::OnHost };
+    Ok(Parts { data, task, net, config, plan, policy, sums })
 }
 
 pub(super) fn bad_input(error: impl std::error::Error + Send + Sync + 'static) -> WithExit {
@@ -158,6 +169,7 @@ fn config(run: &Run) -> TrainConfig {
         checkpoint_every: run.checkpoint.every_steps,
         drop_last: train.drop_last,
         memory_limit: train.memory_limit.map(|bytes| bytes.0),
+        device_memory: None,
     }
 }
 
