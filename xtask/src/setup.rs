@@ -97,6 +97,12 @@ const NEEDS: &[Need] = &[
         is_required: true,
     },
     Need {
+        name: "slurm-wlm",
+        why: "starts ranks by srun and sbatch, on a cluster that tests bring up",
+        source: Source::Apt,
+        is_required: true,
+    },
+    Need {
         name: kernels::PACKAGE,
         why: "compiles the CUDA kernels, to compare with what is checked in",
         source: Source::Nvrtc,

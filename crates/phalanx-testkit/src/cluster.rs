@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use crate::need;
+
 /// A virtual cluster that goes down with its value.
 #[derive(Debug)]
 pub struct VirtualCluster {
@@ -80,14 +82,6 @@ impl Drop for VirtualCluster {
 ///
 /// # Panics
 /// Under `PHALANX_REQUIRE=cluster` or `all`.
-#[expect(clippy::print_stdout, reason = "what is left out is told where tests are")]
 pub fn leave_out(reason: &str) {
-    assert!(!is_required(), "PHALANX_REQUIRE needs what is left out: {reason}");
-    println!("skipped: {reason}");
-}
-
-#[expect(clippy::disallowed_methods, reason = "what must not be left out is the environment's")]
-fn is_required() -> bool {
-    let required = std::env::var("PHALANX_REQUIRE").unwrap_or_default();
-    required.split(',').any(|name| ["cluster", "all"].contains(&name.trim()))
+    need::leave_out("cluster", reason);
 }

@@ -20,6 +20,8 @@ mod control_job;
 pub mod exact;
 mod faulty;
 pub mod mpi;
+mod need;
+pub mod slurm;
 pub mod strategy;
 
 pub use control_job::ControlJob;

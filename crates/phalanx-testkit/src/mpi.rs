@@ -4,6 +4,8 @@ use std::io::Read;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::need;
+
 /// Set in the environment of a program that a test has started on ranks.
 const ON_RANKS: &str = "PHALANX_TEST_ON_RANKS";
 /// The launcher, if it is not `mpirun`.
@@ -24,7 +26,6 @@ const LIMIT: Duration = Duration::from_secs(240);
 /// // in a test of this name
 /// phalanx_testkit::mpi::on_ranks("two_ranks_meet", 2, || println!("on each rank"));
 /// ```
-#[expect(clippy::print_stdout, reason = "what is left out is told where tests are")]
 pub fn on_ranks(name: &str, ranks: usize, body: impl FnOnce()) {
     if lookup(ON_RANKS).is_some() {
         return body();
@@ -32,11 +33,7 @@ pub fn on_ranks(name: &str, ranks: usize, body: impl FnOnce()) {
     let mut mpirun = match mpirun(ranks) {
         Ok(mpirun) => mpirun,
         Err(reason) => {
-            let required = lookup("PHALANX_REQUIRE").unwrap_or_default();
-            let is_required = required.split(',').any(|name| ["mpi", "all"].contains(&name.trim()));
-            assert!(!is_required, "{reason}, and PHALANX_REQUIRE={required} needs it");
-            println!("skipped: {reason}");
-            return;
+            return need::leave_out("mpi", &reason);
         }
     };
     let program = match std::env::current_exe() {

@@ -2,6 +2,7 @@
 
 mod federated;
 mod nodes;
+mod slurm;
 
 use std::fs;
 use std::path::{Path, PathBuf};
