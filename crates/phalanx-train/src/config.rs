@@ -1,5 +1,7 @@
 //! What the loop is told: sizes, limits and habits, but no method.
 
+use crate::over::Over;
+
 /// When training is done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Limit {
@@ -67,6 +69,8 @@ pub struct TrainConfig {
     pub drop_last: bool,
     /// Bytes that a rank may use.
     pub memory_limit: Option<u64>,
+    /// What a rule over ranks other than the mean is over.
+    pub over: Over,
 }
 
 impl TrainConfig {
