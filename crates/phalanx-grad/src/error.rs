@@ -221,6 +221,11 @@ impl GradError {
         {
             *axis = senders.many();
         }
+        if let GradError::NonFinite { what, .. } = &mut self
+            && *what == Senders::Ranks.rule()
+        {
+            *what = senders.rule();
+        }
         self
     }
 }

@@ -341,7 +341,7 @@ impl Robust {
         let decision = self.rule.decide(&round)?;
         let finite = decision.apply(&round, out_d);
         if !round.vectors.everywhere(finite)? {
-            let what = "a rule over ranks";
+            let what = Senders::Ranks.rule();
             return Err(GradError::NonFinite { what, count: 1 });
         }
         let ids: Vec<u64> = updates.clients.iter().map(|client| client.id).collect();

@@ -2,7 +2,7 @@
 
 use crate::Mixing;
 use crate::vectors::Vectors;
-use phalanx_grad::{Blocks, GradError, Gram};
+use phalanx_grad::{Blocks, GradError, Gram, Senders};
 use phalanx_tensor::rows;
 use std::cell::OnceCell;
 use std::ops::Range;
@@ -242,6 +242,6 @@ impl<'a> Round<'a> {
 fn finite(sums: impl Iterator<Item = f64>) -> Result<(), GradError> {
     match sums.filter(|sum| !sum.is_finite()).count() {
         0 => Ok(()),
-        count => Err(GradError::NonFinite { what: "a rule over ranks", count: count as u64 }),
+        count => Err(GradError::NonFinite { what: Senders::Ranks.rule(), count: count as u64 }),
     }
 }

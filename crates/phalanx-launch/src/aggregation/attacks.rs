@@ -42,10 +42,12 @@ pub enum AttacksError {
     #[error(transparent)]
     Named(#[from] NamedError),
     /// An attack without attackers.
-    #[error("{kind} needs the hostile ranks in a list, such as ranks = [0]")]
+    #[error("{kind} needs the hostile {senders} in a list, such as ranks = [0]")]
     Ranks {
         /// The attack.
         kind: &'static str,
+        /// Who could attack.
+        senders: Senders,
     },
     /// A rank or node that there is not.
     #[error("{kind} names {} {rank}, {}", senders.one(), there_are(*senders, *got))]
@@ -156,7 +158,7 @@ fn read(table: &Table, got: usize, senders: Senders) -> Result<Attack, AttacksEr
     let kind = named::kind("attack", table, &known)?;
     let mut settings = table.clone();
     let listed = settings.remove("ranks").and_then(|list| Vec::<usize>::read(&list));
-    let hostile = listed.filter(|list| !list.is_empty()).ok_or(AttacksError::Ranks { kind })?;
+    let hostile = listed.filter(|list| !list.is_empty()).ok_or(AttacksError::Ranks { kind, senders })?;
     if let Some(rank) = hostile.iter().copied().find(|rank| *rank >= got) {
         return Err(AttacksError::NoSuchRank { kind, rank, senders, got });
     }
