@@ -9,6 +9,7 @@ outer loop and variants the inner one, so that a machine that slows down slows a
 import argparse
 import csv
 import json
+import shlex
 import subprocess
 import sys
 import time
@@ -101,7 +102,8 @@ def together(commands, timeout):
     failed = [process.returncode for process in started if process.returncode]
     lines = [line for line in printed.splitlines() if line.startswith("{")]
     if failed or not lines:
-        raise RuntimeError(f"{commands[0][0]}: exit codes {[p.returncode for p in started]}, no figures")
+        command = shlex.join(str(word).replace(f"{REPOSITORY}/", "") for word in commands[0][0])
+        raise RuntimeError(f"{command}: exit codes {[p.returncode for p in started]}, no figures")
     return json.loads(lines[-1])
 
 

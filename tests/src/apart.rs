@@ -179,8 +179,8 @@ by_the_cpu! {
     }
     LossOps {
         fn cross_entropy(
-            d: usize, logits: View<'_>, labels: Indices<'_>, loss: ViewMut<'_>, lse: ViewMut<'_>,
-        ) -> usize;
+            d: usize, logits: View<'_>, labels: Indices<'_>, loss: ViewMut<'_>, lse: ViewMut<'_>, hits: IndicesMut<'_>,
+        );
         fn cross_entropy_grad(
             d: usize, logits: View<'_>, labels: Indices<'_>, lse: View<'_>, dloss: View<'_>, write: Write,
             dx: ViewMut<'_>,

@@ -50,6 +50,7 @@ pub fn config() -> TrainConfig {
         drop_last: false,
         memory_limit: None,
         over: Over::Ranks,
+        device_memory: None,
     }
 }
 

@@ -5,6 +5,7 @@
 mod conformance;
 mod examples;
 mod faults;
+mod fuzz;
 mod gpu;
 mod kernels;
 mod licence;
@@ -34,7 +35,9 @@ const USAGE: &str = "usage: cargo xtask PART
   conformance     the communicator over MPICH and Open MPI 5, where they are installed
   faults          make runs fail in every way and at every moment, and go on from what is left
   faults draw [SEED]
-                  one fault of ranks over MPI, drawn by a seed";
+                  one fault of ranks over MPI, drawn by a seed
+  fuzz [TARGET [SECONDS]]
+                  the readers of files under libFuzzer, each for a minute";
 
 fn main() -> Result<()> {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -53,6 +56,11 @@ fn main() -> Result<()> {
         ["faults"] => faults::faults(),
         ["faults", "draw"] => faults::draw(None),
         ["faults", "draw", seed] => faults::draw(Some(seed.parse().context("a seed is a whole number")?)),
+        ["fuzz"] => fuzz::fuzz(None, fuzz::SECONDS),
+        ["fuzz", name] => fuzz::fuzz(Some(name), fuzz::SECONDS),
+        ["fuzz", name, seconds] => {
+            fuzz::fuzz(Some(name), seconds.parse().context("the seconds are a whole number")?)
+        }
         [] | ["help" | "--help" | "-h"] => {
             println!("{USAGE}");
             Ok(())

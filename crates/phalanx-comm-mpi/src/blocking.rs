@@ -24,12 +24,8 @@ impl Lane {
         self.family.check()?;
         let mut guard = self.lock();
         let local = &mut *guard;
-        if !local.queue.is_empty() {
-            self.drain(local)?;
-        }
-        let seq = local.last + 1;
+        let seq = self.next_after_drain(local)?;
         self.wait_for_slot(&call, seq)?;
-        local.last = seq;
         let begun = self.family.now();
         let mut announcement = Announcement::new(seq, &call, bytes, begun);
         announcement.carry(payload);
@@ -37,6 +33,10 @@ impl Lane {
         self.note(seq, call.op, bytes, begun);
         let late = |rank| self.is_late(rank, seq);
         let waited = self.wait_until(&call, seq, &mut || self.is_heard(&mut announced, seq), &late)?;
+        if self.board.is_none() && self.size() > 1 {
+            // who announced long ago may have given up since, and would not come to the calls below
+            self.family.listen()?;
+        }
         let Local { stage, scratch, .. } = local;
         let (mut stage, mut scratch) = (*stage, std::mem::take(scratch));
         let mut data = Data { call, seq, stage: &mut stage, scratch: &mut scratch };
@@ -48,6 +48,19 @@ impl Lane {
         }
         self.end(seq, begun, waited);
         Ok(result)
+    }
+
+    /// Completes all that was started; the number of the collective that comes then.
+    fn next_after_drain(&self, local: &mut Local) -> Result<u64, CommError> {
+        loop {
+            let mut inbox = self.inbox();
+            if local.queue.is_empty() && inbox.ops.is_empty() {
+                inbox.last += 1;
+                return Ok(inbox.last);
+            }
+            drop(inbox);
+            self.drain(local)?;
+        }
     }
 
     pub(crate) fn among(&self) -> Among<'_> {

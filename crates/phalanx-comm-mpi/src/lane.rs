@@ -6,14 +6,15 @@ use crate::board::{Board, DEPTH};
 use crate::error::MpiError;
 use crate::ffi::{Handle, Request, SentAndReceived};
 use crate::nodes::{NodeMap, TwoLevels, all_agree, share_words};
+use crate::progress::Bell;
 use crate::segment::{SharedWords, Stages};
-use crate::started::Queue;
+use crate::started::{Op, Queue};
 use crate::wait::Patience;
 use phalanx_comm::backend::StatsCell;
 use phalanx_comm::cost::Tuning;
 use phalanx_comm::{Call, CommError, FlightRecorder, OpKind, OpRecord, Rank};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 /// One rank's end of a communicator.
@@ -45,13 +46,25 @@ pub(crate) struct Lane {
     /// The last announcements that were gathered, for reports.
     heard: Mutex<Vec<u64>>,
     local: Mutex<Local>,
+    inbox: Mutex<Inbox>,
+    /// The thread that advances what was started, where there is one.
+    bell: RwLock<Option<Arc<Bell>>>,
+    /// Threads of this rank that wait for `local`, before which that thread stands back.
+    waiting: AtomicUsize,
+}
+
+/// Numbers of collectives, and those that were started and not looked at yet: apart from [`Local`], so that to start one waits
+/// for no other.
+#[derive(Debug, Default)]
+pub(crate) struct Inbox {
+    /// Number of the last collective begun.
+    pub(crate) last: u64,
+    pub(crate) ops: Vec<Op>,
 }
 
 /// What only this rank knows.
 #[derive(Debug, Default)]
 pub(crate) struct Local {
-    /// Number of the last collective begun.
-    pub(crate) last: u64,
     splits: u64,
     /// The last point of staged reductions that this rank has come to.
     pub(crate) stage: u64,
@@ -140,6 +153,9 @@ impl Lane {
             announced,
             heard: Mutex::default(),
             local: Mutex::new(Local::default()),
+            inbox: Mutex::default(),
+            bell: RwLock::default(),
+            waiting: AtomicUsize::new(0),
             family,
         })
     }
@@ -165,12 +181,43 @@ impl Lane {
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, Local> {
-        self.local.lock().unwrap_or_else(PoisonError::into_inner)
+        if let Some(local) = self.try_lock() {
+            return local;
+        }
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        let local = self.local.lock().unwrap_or_else(PoisonError::into_inner);
+        self.waiting.fetch_sub(1, Ordering::Relaxed);
+        local
     }
 
     /// The lock, unless another thread of this rank is in a collective.
     pub(crate) fn try_lock(&self) -> Option<MutexGuard<'_, Local>> {
         self.local.try_lock().ok()
+    }
+
+    /// Whether a thread of this rank waits for the lock.
+    pub(crate) fn is_waited_for(&self) -> bool {
+        self.waiting.load(Ordering::Relaxed) > 0
+    }
+
+    /// To be locked after `local`, where both are.
+    pub(crate) fn inbox(&self) -> MutexGuard<'_, Inbox> {
+        self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Calls the thread that advances what was started; whether there is one.
+    pub(crate) fn ring(&self) -> bool {
+        let bell = self.bell.read().unwrap_or_else(PoisonError::into_inner);
+        bell.as_ref().map(|bell| bell.ring()).is_some()
+    }
+
+    pub(crate) fn has_progress_thread(&self) -> bool {
+        self.bell.read().unwrap_or_else(PoisonError::into_inner).is_some()
+    }
+
+    /// From now on, started collectives are advanced by the thread that hears `bell`; by calls, without.
+    pub(crate) fn called_by(&self, bell: Option<Arc<Bell>>) {
+        *self.bell.write().unwrap_or_else(PoisonError::into_inner) = bell;
     }
 
     pub(crate) fn next_split(&self) -> u64 {

@@ -28,6 +28,9 @@
 //!    ranks of each sum a slice each and exchange it with one rank of every other node; or slices of all buffers are
 //!    exchanged between all ranks. `MpiWorld::tune` measures which is faster; both give the same bits.
 //!
+//! Started collectives advance by calls between operators, or by a thread of the communicator (`MpiWorld::advance_by`), which
+//! then calls MPI in the rank's place; never both at once.
+//!
 //! So a disagreement is found before any memory is touched. Sums on one node, and those of one rank a node, have the bits of
 //! ranks as threads; started reductions over several nodes of several ranks sum the ranks of each node first.
 
@@ -60,6 +63,8 @@ mod nodes;
 #[cfg(feature = "mpi")]
 mod options;
 #[cfg(feature = "mpi")]
+mod progress;
+#[cfg(feature = "mpi")]
 #[expect(unsafe_code, reason = "memory that processes of a node share")]
 mod segment;
 #[cfg(feature = "mpi")]
@@ -78,6 +83,6 @@ pub use comm::MpiComm;
 #[cfg(feature = "mpi")]
 pub use error::MpiError;
 #[cfg(feature = "mpi")]
-pub use options::{MpiOptions, Nodes};
+pub use options::{MpiOptions, Nodes, Progress};
 #[cfg(feature = "mpi")]
 pub use world::{MpiWorld, library_version};

@@ -19,6 +19,18 @@ impl Default for MpiOptions {
     }
 }
 
+/// What advances started collectives while a rank computes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Progress {
+    /// A thread, where every rank has a core more than it computes on, by the CPUs that it may run on and those that the other
+    /// ranks of its node may; else calls.
+    Auto,
+    /// A communication thread on every rank.
+    Thread,
+    /// The rank's own calls, between its operators.
+    Calls,
+}
+
 /// Which ranks share memory.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Nodes {

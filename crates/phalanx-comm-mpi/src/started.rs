@@ -23,7 +23,7 @@ pub(crate) enum Held {
 }
 
 #[derive(Debug)]
-struct Op {
+pub(crate) struct Op {
     seq: u64,
     call: Call,
     kind: Kind,
@@ -125,25 +125,58 @@ impl Lane {
 
     fn start(&self, call: Call, kind: Kind, nodes: TreeNodes) -> Result<u64, CommError> {
         self.family.check()?;
-        let mut local = self.lock();
-        local.last += 1;
-        let seq = local.last;
+        let mut inbox = self.inbox();
+        inbox.last += 1;
+        let seq = inbox.last;
         let op = Op { seq, call, kind, nodes, stage: Stage::Queued, is_shared: false, is_forgotten: false };
         self.note(seq, call.op, op.bytes(), self.family.now());
-        local.queue.ops.push_back(op);
-        self.announce_queued(&mut local)?;
+        inbox.ops.push(op);
+        drop(inbox);
+        if !self.ring() {
+            let mut local = self.lock();
+            self.take_in(&mut local);
+            self.announce_queued(&mut local)?;
+        }
         Ok(seq)
+    }
+
+    /// Takes what was started into the queue.
+    pub(crate) fn take_in(&self, local: &mut Local) {
+        local.queue.ops.extend(self.inbox().ops.drain(..));
     }
 
     /// Does what can be done without waiting, unless another thread of this rank is at it.
     pub(crate) fn progress(&self) -> Result<(), CommError> {
         self.family.check()?;
+        if self.has_progress_thread() {
+            // it has a core for that, which this thread has for something else
+            return Ok(());
+        }
         self.try_lock().map_or(Ok(()), |mut local| self.advance(&mut local))
+    }
+
+    /// As [`progress`](Self::progress), by the thread that is there for it: the number of the collective that is next
+    /// to be complete, if there is one; `None` where another thread of this rank is at it.
+    pub(crate) fn try_advance(&self) -> Result<Option<Option<u64>>, CommError> {
+        self.family.check()?;
+        if self.is_waited_for() {
+            return Ok(None);
+        }
+        let Some(mut local) = self.try_lock() else { return Ok(None) };
+        self.advance(&mut local)?;
+        Ok(Some(local.queue.ops.front().map(|op| op.seq)))
     }
 
     /// Whether collective `seq` is complete.
     pub(crate) fn test(&self, seq: u64) -> Result<bool, CommError> {
-        let mut local = self.lock();
+        let mut local = match self.has_progress_thread() {
+            false => self.lock(),
+            true => match self.try_lock() {
+                Some(local) => local,
+                // that thread works on something
+                None => return Ok(false),
+            },
+        };
         let is_done = |local: &Local| local.queue.done.iter().any(|(done, _)| *done == seq);
         if !is_done(&local) {
             self.advance(&mut local)?;
@@ -167,6 +200,7 @@ impl Lane {
     /// Gives the result of collective `seq` up; the collective itself goes on.
     pub(crate) fn forget(&self, seq: u64) {
         let mut local = self.lock();
+        self.take_in(&mut local);
         if local.queue.take(seq).is_none()
             && let Some(op) = local.queue.ops.iter_mut().find(|op| op.seq == seq)
         {
@@ -205,6 +239,7 @@ impl Lane {
 
     /// Announces, works on and completes whatever is due, without waiting.
     fn advance(&self, local: &mut Local) -> Result<(), CommError> {
+        self.take_in(local);
         if local.queue.is_empty() {
             return Ok(());
         }

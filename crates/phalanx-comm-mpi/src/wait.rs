@@ -27,6 +27,13 @@ impl Patience {
     }
 }
 
+impl Patience {
+    /// Whether a look that follows so many others comes at once, 0, after a turn of other threads, 1, or after a sleep, 2.
+    pub(crate) fn stage(self, looks: u32) -> u32 {
+        u32::from(looks >= self.polls) + u32::from(looks >= self.polls.saturating_add(self.yields))
+    }
+}
+
 impl Lane {
     /// Waits until `ready`, for the ranks that `late` names; returns the idle time beyond the first polls.
     #[inline]

@@ -5,13 +5,14 @@ use crate::comm::MpiComm;
 use crate::error::MpiError;
 use crate::ffi::{self, Handle};
 use crate::lane::Lane;
-use crate::options::{MpiOptions, Nodes};
+use crate::options::{MpiOptions, Nodes, Progress};
+use crate::progress::{self, ProgressThread};
 use crate::tune;
 use phalanx_comm::cost::{Choice, Tuning};
 use phalanx_comm::{CommError, Communicator, Rank, WorldError, WorldSize};
 use std::error::Error;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// MPI in this process, from its start to its end.
@@ -24,6 +25,8 @@ pub struct MpiWorld {
     family: Arc<Family>,
     world: Handle,
     farewell: Handle,
+    /// Ends before MPI does.
+    progress: Mutex<Option<ProgressThread>>,
     is_ended: bool,
 }
 
@@ -46,7 +49,7 @@ impl MpiWorld {
         let world = Handle::world()?;
         let farewell = world.duplicate()?;
         let (family, comm) = begin(world, options)?;
-        Ok(Self { comm, family, world, farewell, is_ended: false })
+        Ok(Self { comm, family, world, farewell, progress: Mutex::default(), is_ended: false })
     }
 
     /// Begins again after a failure that all ranks have outlived, with a new communicator.
@@ -58,7 +61,13 @@ impl MpiWorld {
     /// Whatever MPI returns.
     pub fn renew(&mut self, options: &MpiOptions) -> Result<(), MpiError> {
         self.comm.lane.leave();
+        let progress = self.progress_thread().take();
+        let had_thread = progress.is_some();
+        drop(progress);
         (self.family, self.comm) = begin(self.world, options)?;
+        if had_thread {
+            *self.progress_thread() = ProgressThread::of(&self.comm.lane);
+        }
         Ok(())
     }
 
@@ -111,6 +120,36 @@ impl MpiWorld {
     /// The failure of the world.
     pub fn tune(&self, choice: Choice) -> Result<Tuning, CommError> {
         tune::tune(&self.comm, choice)
+    }
+
+    fn progress_thread(&self) -> MutexGuard<'_, Option<ProgressThread>> {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// From now on, started collectives of the communicator of all ranks advance so while a rank computes; until then, by calls. Returns
+    /// what came of it: [`Progress::Auto`] becomes one of the others, the same on all ranks, and a rank that gets no thread from
+    /// the system has calls.
+    ///
+    /// With a thread, [`progress`](Communicator::progress) does nothing, and [`start_all_reduce`](Communicator::start_all_reduce)
+    /// and its like hand their memory over without a call of MPI. Whoever waits for a result does the work meanwhile.
+    ///
+    /// # Collective
+    /// Every rank, with equal `wanted`, while nothing is under way; blocks.
+    ///
+    /// # Numerics
+    /// The same bits either way.
+    ///
+    /// # Errors
+    /// The failure of the world.
+    pub fn advance_by(&self, wanted: Progress) -> Result<Progress, CommError> {
+        let chosen = progress::choose(&self.comm.lane, &self.comm, wanted)?;
+        let mut thread = self.progress_thread();
+        // an earlier one ends first
+        drop(thread.take());
+        if chosen == Progress::Thread && self.size().get() > 1 {
+            *thread = ProgressThread::of(&self.comm.lane);
+        }
+        Ok(if thread.is_some() { Progress::Thread } else { Progress::Calls })
     }
 
     /// As [`tune`](Self::tune), without a measurement: what was measured before counts on.
@@ -187,6 +226,8 @@ impl MpiWorld {
     /// Every rank, last.
     pub fn end(mut self, code: u8) -> u8 {
         self.is_ended = true;
+        // joined: no other thread of this rank is inside MPI from here on
+        drop(self.progress_thread().take());
         self.comm.lane.leave();
         let (agreed, all_came) = match self.exchange_codes(code) {
             Some(agreed) => (agreed, true),

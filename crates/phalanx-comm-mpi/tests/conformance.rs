@@ -2,7 +2,7 @@
 
 use phalanx_comm::cost::{Choice, Method};
 use phalanx_comm::{CommError, Communicator, Rank, RankFailure, ReduceOp, WorldError};
-use phalanx_comm_mpi::{MpiOptions, MpiWorld, Nodes};
+use phalanx_comm_mpi::{MpiOptions, MpiWorld, Nodes, Progress};
 use phalanx_testkit::conform::{Trouble, communicator, disagreements};
 use phalanx_testkit::exact::rough;
 use phalanx_testkit::mpi::on_ranks;
@@ -14,9 +14,12 @@ fn options(nodes: Nodes, timeout: Duration) -> MpiOptions {
 }
 
 /// All that a communicator must do, on one rank of a world that `mpirun` has started.
-fn conforms(nodes: Nodes) {
+fn conforms(nodes: Nodes, progress: Progress) {
     let patient = options(nodes, Duration::from_secs(60));
     let mut world = MpiWorld::init(&patient).expect("MPI starts");
+    let chosen = world.advance_by(progress).expect("no rank fails");
+    let is_alone = world.size().get() == 1;
+    assert_eq!(chosen, if is_alone { Progress::Calls } else { progress });
     let passed = world.run(|comm| communicator(&comm));
     assert!(passed.is_ok(), "{passed:?}");
     if world.size().get() > 1 {
@@ -128,40 +131,90 @@ fn in_trouble(world: &mut MpiWorld, trouble: Trouble, nodes: Nodes) {
 
 #[test]
 fn one_rank_conforms() {
-    on_ranks("one_rank_conforms", 1, || conforms(Nodes::Hosts));
+    on_ranks("one_rank_conforms", 1, || conforms(Nodes::Hosts, Progress::Calls));
 }
 
 #[test]
 fn two_ranks_of_a_node_conform() {
-    on_ranks("two_ranks_of_a_node_conform", 2, || conforms(Nodes::Hosts));
+    on_ranks("two_ranks_of_a_node_conform", 2, || conforms(Nodes::Hosts, Progress::Calls));
 }
 
 #[test]
 fn three_ranks_of_a_node_conform() {
-    on_ranks("three_ranks_of_a_node_conform", 3, || conforms(Nodes::Hosts));
+    on_ranks("three_ranks_of_a_node_conform", 3, || conforms(Nodes::Hosts, Progress::Calls));
 }
 
 #[test]
 fn four_ranks_of_a_node_conform() {
-    on_ranks("four_ranks_of_a_node_conform", 4, || conforms(Nodes::Hosts));
+    on_ranks("four_ranks_of_a_node_conform", 4, || conforms(Nodes::Hosts, Progress::Calls));
 }
 
 #[test]
 fn two_nodes_of_a_rank_conform() {
-    on_ranks("two_nodes_of_a_rank_conform", 2, || conforms(Nodes::AtMost(1)));
+    on_ranks("two_nodes_of_a_rank_conform", 2, || conforms(Nodes::AtMost(1), Progress::Calls));
 }
 
 #[test]
 fn three_nodes_of_a_rank_conform() {
-    on_ranks("three_nodes_of_a_rank_conform", 3, || conforms(Nodes::AtMost(1)));
+    on_ranks("three_nodes_of_a_rank_conform", 3, || conforms(Nodes::AtMost(1), Progress::Calls));
 }
 
 #[test]
 fn a_node_of_two_ranks_and_one_of_one_conform() {
-    on_ranks("a_node_of_two_ranks_and_one_of_one_conform", 3, || conforms(Nodes::AtMost(2)));
+    on_ranks("a_node_of_two_ranks_and_one_of_one_conform", 3, || conforms(Nodes::AtMost(2), Progress::Calls));
 }
 
 #[test]
 fn two_nodes_of_two_ranks_conform() {
-    on_ranks("two_nodes_of_two_ranks_conform", 4, || conforms(Nodes::AtMost(2)));
+    on_ranks("two_nodes_of_two_ranks_conform", 4, || conforms(Nodes::AtMost(2), Progress::Calls));
+}
+
+#[test]
+fn two_ranks_of_a_node_conform_by_threads() {
+    on_ranks("two_ranks_of_a_node_conform_by_threads", 2, || conforms(Nodes::Hosts, Progress::Thread));
+}
+
+#[test]
+fn three_nodes_of_a_rank_conform_by_threads() {
+    on_ranks("three_nodes_of_a_rank_conform_by_threads", 3, || conforms(Nodes::AtMost(1), Progress::Thread));
+}
+
+#[test]
+fn two_nodes_of_two_ranks_conform_by_threads() {
+    on_ranks("two_nodes_of_two_ranks_conform_by_threads", 4, || {
+        conforms(Nodes::AtMost(2), Progress::Thread);
+    });
+}
+
+/// Ranks that compute and call nothing: the collective is complete all the same.
+#[test]
+fn a_thread_completes_what_no_rank_looks_at() {
+    on_ranks("a_thread_completes_what_no_rank_looks_at", 2, || {
+        let patient = |nodes| options(nodes, Duration::from_secs(60));
+        let mut world = MpiWorld::init(&patient(Nodes::Hosts)).expect("MPI starts");
+        assert_eq!(world.advance_by(Progress::Thread), Ok(Progress::Thread));
+        for nodes in [Nodes::Hosts, Nodes::AtMost(1)] {
+            world.renew(&patient(nodes)).expect("MPI lives");
+            let completed = world.run(|comm| {
+                let pending = comm.start_all_reduce(comm.alloc(3_000_000)?, ReduceOp::Sum)?;
+                // to read what is recorded advances nothing
+                let begun = Instant::now();
+                while comm.flight().last().is_none_or(|record| record.finished.is_none()) {
+                    assert!(begun.elapsed() < Duration::from_secs(30), "{nodes:?}: nobody completes it");
+                }
+                pending.wait().map(drop)
+            });
+            assert!(completed.is_ok(), "{completed:?}");
+        }
+        // what is left to calls is left
+        assert_eq!(world.advance_by(Progress::Calls), Ok(Progress::Calls));
+        let left = world.run(|comm| {
+            let pending = comm.start_all_reduce(comm.alloc(3_000_000)?, ReduceOp::Sum)?;
+            std::thread::sleep(Duration::from_millis(100));
+            assert!(comm.flight().last().is_some_and(|record| record.finished.is_none()));
+            pending.wait().map(drop)
+        });
+        assert!(left.is_ok(), "{left:?}");
+        assert_eq!(world.end(0), 0);
+    });
 }

@@ -4,9 +4,10 @@ use crate::calls::{Collective, Place};
 use crate::error::NcclError;
 use crate::group::Group;
 use crate::handle::Handle;
-use crate::hello::share_id;
+use crate::hello::meet;
 use crate::library::{NcclLibrary, NcclVersion};
 use crate::options::NcclOptions;
+use crate::peers;
 use crate::span::DeviceSpan;
 use crate::watchdog::{Flying, Shared, Watchdog};
 use cudarc::driver::{CudaContext, CudaStream};
@@ -28,7 +29,7 @@ use std::time::{Duration, Instant};
 /// # Numerics
 /// Sums are in an order that NCCL chooses, the same for all ranks of a call.
 ///
-/// Dropped with collectives under way, it aborts them; [`close`](Self::close) waits for them.
+/// Dropped, it aborts what is under way, and does not wait for the other ranks; [`close`](Self::close) does both.
 #[derive(Debug)]
 pub struct NcclComm {
     host: Arc<dyn Communicator>,
@@ -65,15 +66,18 @@ impl NcclComm {
         options: &NcclOptions,
     ) -> Result<Self, NcclError> {
         let place = Place { rank: host.rank(), size: host.size() };
-        let (library, id) = share_id(&**host, NcclLibrary::get())?;
+        let (library, met) = meet(&**host, NcclLibrary::get(), context.ordinal())?;
         let begun = Instant::now();
-        let made = make(library, &id, place, context, host, begun + options.timeout);
+        let admitted = peers::admit(context, &met.devices)
+            .map_err(NcclError::driver("letting the devices of this process reach each other's memory"));
+        let made =
+            admitted.and_then(|()| make(library, &met.id, place, context, host, begun + options.timeout));
         let made = made.map_err(|error| match error {
             NcclError::Timeout { what, .. } => NcclError::Timeout { what, waited: begun.elapsed() },
             other => other,
         });
         let handle = made.inspect_err(|error| host.abort(&error.on(place.rank)))?;
-        let shared = Arc::new(Shared::new(handle, Arc::clone(host), options.timeout));
+        let shared = Arc::new(Shared::new(handle, Arc::clone(host), context.ordinal(), options.timeout));
         Ok(NcclComm {
             host: Arc::clone(host),
             place,
@@ -145,7 +149,7 @@ impl NcclComm {
         stream: &CudaStream,
     ) -> Result<(), NcclError> {
         let built = Collective::reduce_scatter(self.place, send, recv, op);
-        self.submit(&[self.built(built)?], stream)
+        self.submit(&[self.or_fail(built)?], stream)
     }
 
     /// Joins the buffers of all ranks, of one length, in rank order.
@@ -165,7 +169,7 @@ impl NcclComm {
         stream: &CudaStream,
     ) -> Result<(), NcclError> {
         let built = Collective::all_gather(self.place, send, recv);
-        self.submit(&[self.built(built)?], stream)
+        self.submit(&[self.or_fail(built)?], stream)
     }
 
     /// Gives every rank the numbers of `root`.
@@ -177,7 +181,7 @@ impl NcclComm {
     /// As [`all_reduce_in_place`](Self::all_reduce_in_place); [`CommError::Root`] when `root` is not among the ranks.
     pub fn broadcast(&self, buffer: DeviceSpan, root: Rank, stream: &CudaStream) -> Result<(), NcclError> {
         let built = Collective::broadcast(self.place, buffer, root);
-        self.submit(&[self.built(built)?], stream)
+        self.submit(&[self.or_fail(built)?], stream)
     }
 
     /// Sends a segment to every rank and receives one from each, in rank order.
@@ -200,7 +204,7 @@ impl NcclComm {
         stream: &CudaStream,
     ) -> Result<(), NcclError> {
         let built = Collective::all_to_all(self.place, (send, send_counts), (recv, recv_counts));
-        self.submit(&[self.built(built)?], stream)
+        self.submit(&[self.or_fail(built)?], stream)
     }
 
     /// Collectives that go to the device at once: those that `collect` adds.
@@ -217,7 +221,7 @@ impl NcclComm {
     ) -> Result<(), NcclError> {
         let mut group = Group::new(self.place);
         let collected = collect(&mut group).map(|()| group.into_collectives());
-        self.submit(&self.built(collected)?, stream)
+        self.submit(&self.or_fail(collected)?, stream)
     }
 
     /// Whether all is well, as far as this rank knows.
@@ -258,15 +262,19 @@ impl NcclComm {
         self.shared.close(Instant::now() + self.options.timeout)
     }
 
-    /// A misuse by this rank ends the collectives of all, who would wait for it.
-    fn built<T>(&self, built: Result<T, NcclError>) -> Result<T, NcclError> {
-        built.map_err(|error| self.shared.fail(error))
+    /// An error of this rank ends the collectives of all, who would wait for it.
+    pub(crate) fn or_fail<T>(&self, result: Result<T, NcclError>) -> Result<T, NcclError> {
+        result.map_err(|error| self.shared.fail(error))
     }
 
     /// Compares the calls, if they are among those that are compared, and enqueues them.
     fn submit(&self, collectives: &[Collective], stream: &CudaStream) -> Result<(), NcclError> {
         if collectives.is_empty() {
             return Ok(());
+        }
+        if stream.context().cu_ctx() != self.context.cu_ctx() {
+            let (stream, communicator) = (stream.context().ordinal(), self.context.ordinal());
+            return self.or_fail(Err(NcclError::OtherDevice { stream, communicator }));
         }
         let mut ledger = self.ledger.lock().unwrap_or_else(PoisonError::into_inner);
         self.check()?;
@@ -283,7 +291,8 @@ impl NcclComm {
             self.shared.begins(seq, collective.call.op, collective.bytes);
         }
         let flying = Flying::new(first, collectives.len(), collectives[0].call);
-        self.context.bind_to_thread().map_err(NcclError::driver("making the device current"))?;
+        let bound = self.context.bind_to_thread();
+        self.or_fail(bound.map_err(NcclError::driver("making the device current")))?;
         self.shared.enqueue(&commands, flying, stream)
     }
 

@@ -50,8 +50,10 @@ pub enum NcclError {
         text: Arc<str>,
     },
     /// A call of the driver failed.
-    #[error("{what}: {}", Driver(cause))]
+    #[error("{}{what}: {}", On(*device), Driver(cause))]
     Driver {
+        /// The device, where a communicator has one.
+        device: Option<usize>,
         /// What was being done.
         what: &'static str,
         /// What the driver said.
@@ -64,6 +66,14 @@ pub enum NcclError {
         what: Arc<str>,
         /// For how long.
         waited: Duration,
+    },
+    /// A stream of another device than the communicator's.
+    #[error("a collective of cuda:{communicator} on a stream of cuda:{stream}")]
+    OtherDevice {
+        /// The stream's device.
+        stream: usize,
+        /// The communicator's.
+        communicator: usize,
     },
     /// The communicator was closed by this rank.
     #[error("the communicator is closed")]
@@ -91,13 +101,29 @@ impl NcclError {
 
     /// For `map_err` on a call of the driver.
     pub(crate) const fn driver(what: &'static str) -> impl Fn(DriverError) -> Self {
-        move |cause| Self::Driver { what, cause }
+        move |cause| Self::Driver { device: None, what, cause }
+    }
+
+    /// The same, of a device.
+    pub(crate) fn of(self, ordinal: usize) -> Self {
+        match self {
+            Self::Driver { device: None, what, cause } => Self::Driver { device: Some(ordinal), what, cause },
+            other => other,
+        }
     }
 }
 
 impl From<DriverError> for NcclError {
     fn from(cause: DriverError) -> Self {
-        Self::Driver { what: "a call of the driver", cause }
+        Self::Driver { device: None, what: "a call of the driver", cause }
+    }
+}
+
+struct On(Option<usize>);
+
+impl fmt::Display for On {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.map_or(Ok(()), |ordinal| write!(f, "cuda:{ordinal}: "))
     }
 }
 

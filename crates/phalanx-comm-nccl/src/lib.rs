@@ -62,6 +62,9 @@ mod library;
 #[cfg(feature = "nccl")]
 mod options;
 #[cfg(feature = "nccl")]
+#[expect(unsafe_code, reason = "calls of the driver")]
+mod peers;
+#[cfg(feature = "nccl")]
 #[expect(unsafe_code, reason = "addresses on a device")]
 mod span;
 #[cfg(feature = "nccl")]

@@ -13,12 +13,20 @@ pub struct NcclOptions {
     pub compared_first: u64,
     /// Later, every so manyth call is compared, with a digest of all before it.
     pub compared_every: u64,
+    /// Bytes of neighbouring parts of a gradient that an [`NcclExchange`](crate::NcclExchange) sends at once: what is less waits
+    /// for its neighbour.
+    pub send_bytes: usize,
 }
 
 impl Default for NcclOptions {
-    /// Two minutes; 64 calls, then every 1024th.
+    /// Two minutes; 64 calls, then every 1024th; 16 MiB, from where on links between GPUs are busy with the numbers.
     fn default() -> Self {
-        Self { timeout: Duration::from_secs(120), compared_first: 64, compared_every: 1024 }
+        Self {
+            timeout: Duration::from_secs(120),
+            compared_first: 64,
+            compared_every: 1024,
+            send_bytes: 16 << 20,
+        }
     }
 }
 

@@ -18,6 +18,7 @@ const PERIOD: Duration = Duration::from_millis(50);
 /// A communicator as the rank's thread and its watchdog share it.
 pub(crate) struct Shared {
     host: Arc<dyn Communicator>,
+    device: usize,
     pub(crate) flight: FlightRecorder,
     epoch: Instant,
     timeout: Duration,
@@ -62,7 +63,7 @@ impl Flying {
     fn is_complete(&self) -> Result<bool, NcclError> {
         let Some(event) = &self.event else { return Ok(false) };
         let what = "asking for the event behind a collective";
-        event.try_is_complete().map_err(|cause| NcclError::Driver { what, cause })
+        event.try_is_complete().map_err(|cause| NcclError::Driver { device: None, what, cause })
     }
 
     fn overdue(&self) -> NcclError {
@@ -72,10 +73,11 @@ impl Flying {
 }
 
 impl Shared {
-    pub(crate) fn new(handle: Handle, host: Arc<dyn Communicator>, timeout: Duration) -> Self {
+    pub(crate) fn new(handle: Handle, host: Arc<dyn Communicator>, device: usize, timeout: Duration) -> Self {
         let state = State { handle: Some(handle), failure: None, flying: VecDeque::new(), spare: Vec::new() };
         Shared {
             host,
+            device,
             flight: FlightRecorder::new(),
             epoch: Instant::now(),
             timeout,
@@ -140,7 +142,7 @@ impl Shared {
                 Ok(())
             }
             Err(cause) => {
-                let error = NcclError::Driver { what: "recording an event behind a collective", cause };
+                let error = NcclError::driver("recording an event behind a collective")(cause);
                 Err(self.fail_locked(state, error))
             }
         }
@@ -155,6 +157,7 @@ impl Shared {
         if let Some(first) = &state.failure {
             return first.clone();
         }
+        let error = error.of(self.device);
         state.failure = Some(error.clone());
         let handle = state.handle.take();
         state.flying.clear();
@@ -279,7 +282,7 @@ impl Watchdog {
         let rank = shared.host.rank().index();
         let watch = move || {
             if let Err(cause) = context.bind_to_thread() {
-                watched.fail(NcclError::Driver { what: "making a device current", cause });
+                watched.fail(NcclError::driver("making a device current")(cause));
             }
             while watched.watch() {
                 let state = watched.lock();
@@ -295,7 +298,8 @@ impl Watchdog {
 }
 
 impl Drop for Watchdog {
-    /// Ends what is left of the communicator by force: the other ranks, for which a peaceful end would wait, may be gone.
+    /// Ends by force what was not closed: the other ranks, for which a peaceful end would wait, may be gone. What the device has
+    /// done stays done.
     fn drop(&mut self) {
         let mut state = self.shared.lock();
         if let Some(handle) = state.handle.take() {

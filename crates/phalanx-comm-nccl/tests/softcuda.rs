@@ -2,9 +2,15 @@
 //! end with an error on all ranks in bounded time.
 
 use cudarc::driver::{CudaContext, CudaSlice, CudaStream, DevicePtr as _, DevicePtrMut as _, DeviceRepr};
-use phalanx_comm::{Communicator, Dtype, Element, OpKind, Options, Rank, ReduceOp, WorldSize, run_ranks};
-use phalanx_comm_nccl::{DeviceSpan, NcclComm, NcclError, NcclOptions};
+use phalanx_comm::{
+    CommError, Communicator, Dtype, Element, OpKind, Options, Rank, ReduceOp, WorldSize, run_ranks,
+};
+use phalanx_comm_nccl::{DeviceSpan, NcclComm, NcclError, NcclExchange, NcclOptions};
+use phalanx_cuda::Cuda;
+use phalanx_grad::GradientExchange as _;
 use phalanx_softcuda::{Schedule, Setting, install};
+use phalanx_tensor::op::ElementwiseOps as _;
+use phalanx_tensor::{Backend as _, Memory as _};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -31,7 +37,7 @@ fn span<T: Element + DeviceRepr>(numbers: &mut CudaSlice<T>, stream: &CudaStream
 }
 
 const OPTIONS: NcclOptions =
-    NcclOptions { timeout: Duration::from_secs(20), compared_first: 64, compared_every: 1024 };
+    NcclOptions { timeout: Duration::from_secs(20), compared_first: 64, compared_every: 1024, send_bytes: 1 };
 
 /// Runs `rank` on all ranks, each with a communicator and a stream.
 fn on_ranks<T: Send + 'static>(
@@ -183,7 +189,8 @@ fn what_is_not_compared_is_refused_by_the_stand_in() {
 #[test]
 fn a_rank_that_does_not_come_ends_the_others_in_time() {
     machine(2, Schedule::Eager);
-    let options = NcclOptions { timeout: Duration::from_millis(500), compared_first: 0, compared_every: 0 };
+    let options =
+        NcclOptions { timeout: Duration::from_millis(500), compared_first: 0, compared_every: 0, ..OPTIONS };
     let begun = Instant::now();
     let error = on_ranks(2, options, |comm, stream| {
         if comm.rank() == Rank(1) {
@@ -247,4 +254,114 @@ fn a_dropped_communicator_ends_without_a_word() {
         Ok(Dtype::F32)
     });
     assert_eq!(dropped, Ok(vec![Dtype::F32; 2]));
+}
+
+/// Runs `rank` on two ranks as the training loop has them: a device, and sums on it.
+fn exchanging(
+    options: NcclOptions,
+    rank: impl Fn(&dyn Communicator, &Cuda, &mut NcclExchange) -> Result<(), CommError> + Send + Sync + 'static,
+) {
+    let world = Options { timeout: Duration::from_secs(30), ..Options::default() };
+    run_ranks(WorldSize(2), &world, move |host| {
+        let gpu = Cuda::open(host.rank().index()).expect("a device");
+        let mut exchange = NcclExchange::new(&host, &gpu, &options).map_err(|error| error.on(host.rank()))?;
+        rank(&*host, &gpu, &mut exchange)?;
+        exchange.check()
+    })
+    .expect("no rank fails");
+}
+
+/// The sum of the ranks' numbers plus one.
+fn summed(gpu: &Cuda, buffer: &<Cuda as phalanx_tensor::Memory>::Buf, len: usize) {
+    let mut host = vec![0.0; len];
+    gpu.download(gpu.view(buffer, 0..len), &mut host);
+    gpu.check().expect("the device is well");
+    assert_eq!(host, vec![3.0; len]);
+}
+
+/// A call that waited for all devices that share memory would wait for a sum that waits for the caller.
+#[test]
+fn memory_is_taken_while_another_device_waits_in_a_sum() {
+    machine(2, Schedule::Eager);
+    let options =
+        NcclOptions { timeout: Duration::from_secs(5), compared_first: 0, compared_every: 0, ..OPTIONS };
+    exchanging(options, |host, gpu, exchange| {
+        let me = host.rank().index();
+        let mut gradient = gpu.alloc(64).expect("memory");
+        gpu.fill(me as f64 + 1.0, gpu.view_mut(&mut gradient, 0..64));
+        if me == 1 {
+            host.barrier()?;
+            // a length that nobody has given back
+            drop(gpu.alloc(5000).expect("memory"));
+        }
+        exchange.start(&mut gradient, 0..64)?;
+        if me == 0 {
+            host.barrier()?;
+        }
+        exchange.finish()?;
+        summed(gpu, &gradient, 64);
+        Ok(())
+    });
+}
+
+/// The pool would give the memory to the next buffer, which the compute stream writes while the sum is still to come.
+#[test]
+fn memory_of_a_sum_that_has_begun_is_nobody_elses() {
+    for seed in 1..7 {
+        machine(2, Schedule::Lazy { seed });
+        exchanging(OPTIONS, |_, gpu, exchange| {
+            let mut gradient = gpu.alloc(300).expect("memory");
+            gpu.fill(1.0, gpu.view_mut(&mut gradient, 0..300));
+            exchange.start(&mut gradient, 0..300)?;
+            drop(gradient);
+            let mut other = gpu.alloc(300).expect("memory");
+            gpu.fill(3.0, gpu.view_mut(&mut other, 0..300));
+            exchange.finish()?;
+            summed(gpu, &other, 300);
+            Ok(())
+        });
+    }
+}
+
+#[test]
+fn a_stream_of_another_device_is_refused_on_all_ranks() {
+    machine(2, Schedule::Eager);
+    let begun = Instant::now();
+    let error = on_ranks(2, NcclOptions { compared_first: 0, ..OPTIONS }, |comm, stream| {
+        let mut numbers = stream.clone_htod(&[1.0_f32; 4])?;
+        let span = span(&mut numbers, stream);
+        if comm.rank() == Rank(1) {
+            let other = CudaContext::new(0)?;
+            // SAFETY: nothing is allocated; with it, a first stream would wait for the device
+            unsafe { other.disable_event_tracking() };
+            return comm.all_reduce_in_place(span, ReduceOp::Sum, &*other.new_stream()?);
+        }
+        comm.all_reduce_in_place(span, ReduceOp::Sum, stream)?;
+        stream.synchronize()?;
+        comm.check()
+    })
+    .expect_err("the stream is of another device");
+    assert!(error.contains("a collective of cuda:1 on a stream of cuda:0"), "{error}");
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+}
+
+#[test]
+fn neighbours_leave_together() {
+    for seed in 1..4 {
+        machine(2, Schedule::Lazy { seed });
+        exchanging(NcclOptions { send_bytes: 80, ..OPTIONS }, |host, gpu, exchange| {
+            let me = host.rank().index() as f64 + 1.0;
+            let mut gradient = gpu.alloc(70).expect("memory");
+            for part in [0..10, 10..20, 20..30, 50..64, 30..50, 64..70] {
+                gpu.fill(me, gpu.view_mut(&mut gradient, part.clone()));
+                exchange.start(&mut gradient, part)?;
+            }
+            exchange.finish()?;
+            summed(gpu, &gradient, 70);
+            let sent: Vec<u64> = exchange.flight().iter().map(|record| record.bytes).collect();
+            // enough, not a neighbour of what follows, enough, the last
+            assert_eq!(sent, [80, 40, 136, 24]);
+            Ok(())
+        });
+    }
 }

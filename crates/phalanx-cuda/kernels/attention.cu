@@ -3,6 +3,9 @@
 // qkv is batch x time x 3 x heads x dim, y and dy batch x time x heads x dim, lse and along batch x heads x time. A block
 // of 8 warps takes 8 positions of a head, a warp each; the others pass by in tiles of 32, one a lane, through shared
 // memory. A lane then owns every 32nd coordinate of its warp's row. dim is at most 128. Sums are in f32.
+//
+// What the last positions see is the most, what sees the first keys too: the blocks of these come first, so that none is
+// left alone at the end.
 
 #include "common.cuh"
 #include "math.cuh"
@@ -29,10 +32,10 @@ __device__ __forceinline__ u64 out_at(const Attention &a, u32 b, u32 h, u32 t) {
 // Loads 32 rows of a head into shared memory, zeros beyond the last position; `which` is 3 for outputs.
 __device__ __forceinline__ void load_tile(const Attention &a, const float *from, u32 which, u32 b, u32 h, u32 first,
                                           float (*tile)[MOST + 1]) {
-    for (u32 i = threadIdx.x; i < WARP * a.dim; i += blockDim.x) {
-        u32 row = i / a.dim, col = i % a.dim, t = first + row;
+    for (u32 row = warp(); row < WARP; row += WARPS) {
+        u32 t = first + row;
         u64 at = which == 3 ? out_at(a, b, h, t) : part_at(a, which, b, h, t);
-        tile[row][col] = t < a.time ? from[at + col] : 0.0f;
+        for (u32 col = lane(); col < a.dim; col += WARP) tile[row][col] = t < a.time ? from[at + col] : 0.0f;
     }
 }
 
@@ -44,7 +47,7 @@ __device__ __forceinline__ float dot(const float *x, const float *y, u32 dim) {
 
 extern "C" __global__ void attention(Attention a, const float *qkv, float *y, float *lse) {
     __shared__ float keys[WARP][MOST + 1], queries[WARPS][MOST];
-    u32 h = blockIdx.y, b = blockIdx.z, base = blockIdx.x * WARPS, t = base + warp();
+    u32 h = blockIdx.y, b = blockIdx.z, base = (gridDim.x - 1 - blockIdx.x) * WARPS, t = base + warp();
     bool live = t < a.time;
     for (u32 i = lane(); live && i < a.dim; i += WARP) queries[warp()][i] = qkv[part_at(a, 0, b, h, t) + i];
     float most = -INFINITE, sum = 0.0f, out[OWN] = {};
@@ -99,7 +102,7 @@ extern "C" __global__ void attention_along(Attention a, const float *y, const fl
 extern "C" __global__ void attention_dq(Attention a, const float *qkv, const float *lse, const float *along,
                                         const float *dy, u32 add, float *dqkv) {
     __shared__ float keys[WARP][MOST + 1], values[WARP][MOST + 1], queries[WARPS][MOST], dys[WARPS][MOST];
-    u32 h = blockIdx.y, b = blockIdx.z, base = blockIdx.x * WARPS, t = base + warp();
+    u32 h = blockIdx.y, b = blockIdx.z, base = (gridDim.x - 1 - blockIdx.x) * WARPS, t = base + warp();
     bool live = t < a.time;
     float shift = 0.0f, off = 0.0f, dq[OWN] = {};
     if (live) {

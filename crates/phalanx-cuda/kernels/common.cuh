@@ -11,6 +11,7 @@ typedef unsigned long long u64;
 #define WARP 32u
 #define ALL_LANES 0xffffffffu
 #define INFINITE __int_as_float(0x7f800000)
+#define NOT_A_NUMBER __int_as_float(0x7fc00000)
 
 // This thread's first element and its step, where threads of the whole grid share a range.
 __device__ __forceinline__ u64 grid_first() { return (u64)blockIdx.x * blockDim.x + threadIdx.x; }
@@ -57,6 +58,30 @@ __device__ __forceinline__ float block_max(float x) {
     if (lane() == 0) held[warp()] = x;
     __syncthreads();
     return warp_max(lane() < blockDim.x / WARP ? held[lane()] : -INFINITE);
+}
+
+// A block of 32 x 8 threads that adds up rows of 32 columns, thread (column, slice) every eighth row.
+#define COLUMNS 32
+#define ROWS_AT_ONCE 8
+
+// The rows of part `part` of `parts`, of `len` in all.
+struct Rows {
+    u64 first, end;
+};
+
+__device__ __forceinline__ Rows rows_of(u64 part, u64 parts, u64 len) {
+    u64 each = (len + parts - 1) / parts, first = part * each;
+    return {first, first + each < len ? first + each : len};
+}
+
+// Adds the sums of the threads above each other, in order; for the threads of the first row.
+__device__ __forceinline__ float column_sum(float sum) {
+    __shared__ float held[ROWS_AT_ONCE][COLUMNS];
+    __syncthreads();
+    held[threadIdx.y][threadIdx.x] = sum;
+    __syncthreads();
+    for (u32 row = 1; threadIdx.y == 0 && row < ROWS_AT_ONCE; row++) sum += held[row][threadIdx.x];
+    return sum;
 }
 
 // How to walk a buffer: steps along up to six dims, 0 along those it is broadcast to.

@@ -2,11 +2,11 @@
 
 #include "common.cuh"
 
-// A block takes a row.
-extern "C" __global__ void gather_rows(u64 n, u64 d, const float *table, const u32 *ids, float *y) {
+// Rows of a table of `rows`, NaN beyond it. A block takes a row.
+extern "C" __global__ void gather_rows(u64 n, u64 d, u64 rows, const float *table, const u32 *ids, float *y) {
     for (u64 row = blockIdx.x; row < n; row += gridDim.x) {
-        const float *from = table + ids[row] * d;
-        for (u64 i = threadIdx.x; i < d; i += blockDim.x) y[row * d + i] = from[i];
+        u64 id = ids[row];
+        for (u64 i = threadIdx.x; i < d; i += blockDim.x) y[row * d + i] = id < rows ? table[id * d + i] : NOT_A_NUMBER;
     }
 }
 

@@ -4,13 +4,13 @@
 #include "math.cuh"
 
 // lse = log(sum(e^x)), shifted by the greatest; loss = lse - x[label]. `hits` counts the rows whose greatest logit is at
-// the label, the first of equals.
+// the label, the first of equals. The loss of a label that is none is NaN.
 extern "C" __global__ void cross_entropy(u64 rows, u64 d, const float *logits, const u32 *labels, float *loss,
                                          float *lse, u32 *hits) {
     for (u64 row = blockIdx.x; row < rows; row += gridDim.x) {
         const float *x = logits + row * d;
         u32 label = labels[row];
-        float own = x[label], most = -INFINITE, beaten = 0.0f;
+        float own = label < d ? x[label] : NOT_A_NUMBER, most = -INFINITE, beaten = 0.0f;
         for (u64 i = threadIdx.x; i < d; i += blockDim.x) {
             float here = x[i];
             most = fmaxf(most, here);

@@ -63,30 +63,23 @@ extern "C" __global__ void norm_grad(u64 rows, u64 d, u32 per_row, const float *
     }
 }
 
-#define COLUMNS_N 32
-#define SLICES_N 8
-
-// gains (+)= sum over the steps of dy (x - mean) rstd, for each sample of `steps` rows: samples x d. With one sample it is
-// the gradient of the gain. A block of 32 x 8 threads takes 32 columns of a sample, slices of rows are added in order.
-extern "C" __global__ void norm_gains(u64 samples, u64 steps, u64 d, u32 per_row, const float *x, const float *stats,
-                                      const float *dy, u32 add, float *gains) {
-    __shared__ float held[SLICES_N][COLUMNS_N];
-    u64 column = (u64)blockIdx.x * COLUMNS_N + threadIdx.x;
-    for (u64 sample = blockIdx.y; sample < samples; sample += gridDim.y) {
+// gains (+)= sum over the steps of dy (x - mean) rstd, for each sample of `steps` rows: samples x parts x d, in parts as
+// `sum_columns` has them. With one sample it is the gradient of the gain.
+extern "C" __global__ void norm_gains(u64 samples, u64 steps, u64 d, u64 parts, u32 per_row, const float *x,
+                                      const float *stats, const float *dy, u32 add, float *gains) {
+    u64 column = (u64)blockIdx.x * COLUMNS + threadIdx.x;
+    for (u64 part = blockIdx.y; part < samples * parts; part += gridDim.y) {
+        u64 first = part / parts * steps;
+        Rows rows = rows_of(part % parts, parts, steps);
         float sum = 0.0f;
         if (column < d)
-            for (u64 step = threadIdx.y; step < steps; step += SLICES_N) {
-                u64 row = sample * steps + step;
+            for (u64 step = rows.first + threadIdx.y; step < rows.end; step += ROWS_AT_ONCE) {
+                u64 row = first + step;
                 float2 s = row_stats(stats, row, per_row);
                 sum += dy[row * d + column] * ((x[row * d + column] - s.x) * s.y);
             }
-        held[threadIdx.y][threadIdx.x] = sum;
-        __syncthreads();
-        if (threadIdx.y == 0 && column < d) {
-            for (u32 slice = 1; slice < SLICES_N; slice++) sum += held[slice][threadIdx.x];
-            put(gains + sample * d + column, sum, add);
-        }
-        __syncthreads();
+        sum = column_sum(sum);
+        if (threadIdx.y == 0 && column < d) put(gains + part * d + column, sum, add);
     }
 }
 

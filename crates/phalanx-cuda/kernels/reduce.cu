@@ -12,25 +12,18 @@ extern "C" __global__ void sum_rows(const float *x, u64 rows, u64 len, u32 add, 
     }
 }
 
-#define COLUMNS 32
-#define SLICES 8
-
-// A block of 32 x 8 threads sums 32 columns, thread (column, slice) every eighth row; slices are added in order.
-// Blocks in y share the outer extent.
-extern "C" __global__ void sum_columns(const float *x, u64 outer, u64 len, u64 inner, u32 add, float *out) {
-    __shared__ float held[SLICES][COLUMNS];
+// out = outer x parts x inner: the rows are summed in `parts` parts of neighbours, which are to be summed in their order. A
+// block takes 32 columns; blocks in y share the parts of all.
+extern "C" __global__ void sum_columns(const float *x, u64 outer, u64 len, u64 inner, u64 parts, u32 add, float *out) {
     u64 column = (u64)blockIdx.x * COLUMNS + threadIdx.x;
-    for (u64 o = blockIdx.y; o < outer; o += gridDim.y) {
+    for (u64 part = blockIdx.y; part < outer * parts; part += gridDim.y) {
+        const float *from = x + part / parts * len * inner + column;
+        Rows rows = rows_of(part % parts, parts, len);
         float sum = 0.0f;
         if (column < inner)
-            for (u64 row = threadIdx.y; row < len; row += SLICES) sum += x[(o * len + row) * inner + column];
-        held[threadIdx.y][threadIdx.x] = sum;
-        __syncthreads();
-        if (threadIdx.y == 0 && column < inner) {
-            for (u32 slice = 1; slice < SLICES; slice++) sum += held[slice][threadIdx.x];
-            put(out + o * inner + column, sum, add);
-        }
-        __syncthreads();
+            for (u64 row = rows.first + threadIdx.y; row < rows.end; row += ROWS_AT_ONCE) sum += from[row * inner];
+        sum = column_sum(sum);
+        if (threadIdx.y == 0 && column < inner) put(out + part * inner + column, sum, add);
     }
 }
 

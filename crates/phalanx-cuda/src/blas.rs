@@ -9,6 +9,9 @@ use cudarc::driver::CudaStream;
 use phalanx_tensor::op::{Mat, MatmulSpec};
 use std::sync::{Mutex, PoisonError};
 
+/// Matrices of a call: versions of cuBLAS have failed beyond 65535.
+const MOST_BATCH: usize = 1 << 15;
+
 /// A handle of cuBLAS, whose work goes to one stream.
 pub(crate) struct Blas {
     handle: Mutex<cublasHandle_t>,
@@ -77,7 +80,7 @@ impl Blas {
         let handle = result::create_handle().map_err(failed("cublasCreate"))?;
         // held from here on, so that it is destroyed if the stream is refused
         let blas = Blas { handle: Mutex::new(handle) };
-        // SAFETY: both were just made, for the device that is bound.
+        // SAFETY: the handle is of the device that is bound, and so is the stream, which outlives it: `Device` drops this first.
         unsafe { result::set_stream(handle, stream.cu_stream().cast()) }
             .map_err(failed("cublasSetStream"))?;
         Ok(blas)
@@ -92,31 +95,36 @@ impl Blas {
         let (one, beta) = (1.0_f32, if add { 1.0_f32 } else { 0.0 });
         let [m, n, k] = gemm.mnk;
         let [step_a, step_b, step_c] = gemm.strides;
-        // SAFETY: `Gemm::new` checked extents and steps, the operators' callers that matrices lie in their buffers.
-        let status = unsafe {
-            sys::cublasSgemmStridedBatched(
-                *handle,
-                gemm.b.op,
-                gemm.a.op,
-                n,
-                m,
-                k,
-                &raw const one,
-                b as *const f32,
-                gemm.b.ld,
-                step_b,
-                a as *const f32,
-                gemm.a.ld,
-                step_a,
-                &raw const beta,
-                c as *mut f32,
-                gemm.ldc,
-                step_c,
-                gemm.batch,
-            )
-        };
-        if let Err(error) = status.result() {
-            device.fail(failure(device.ordinal(), "cublasSgemmStridedBatched", error));
+        for first in (0..gemm.batch).step_by(MOST_BATCH) {
+            let from =
+                |base: Ptr, step: i64| base + 4 * i64::from(first).unsigned_abs() * step.unsigned_abs();
+            // SAFETY: `Gemm::new` checked extents and steps; the operators have asserted that matrices lie in their buffers,
+            // or have made those as long as they are.
+            let status = unsafe {
+                sys::cublasSgemmStridedBatched(
+                    *handle,
+                    gemm.b.op,
+                    gemm.a.op,
+                    n,
+                    m,
+                    k,
+                    &raw const one,
+                    from(b, step_b) as *const f32,
+                    gemm.b.ld,
+                    step_b,
+                    from(a, step_a) as *const f32,
+                    gemm.a.ld,
+                    step_a,
+                    &raw const beta,
+                    from(c, step_c) as *mut f32,
+                    gemm.ldc,
+                    step_c,
+                    (gemm.batch - first).min(MOST_BATCH as i32),
+                )
+            };
+            if let Err(error) = status.result() {
+                return device.fail(failure(device.ordinal(), "cublasSgemmStridedBatched", error));
+            }
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The backend's type.
 
 use crate::device::{self, Device};
-use crate::memory::CudaBuf;
+use crate::memory::{CudaBuf, CudaViewMut};
 use crate::{CudaError, op::u32_of};
 use bytemuck::Pod;
 use phalanx_tensor::{Backend, TensorError};
@@ -10,8 +10,9 @@ use std::sync::Arc;
 /// An NVIDIA GPU with elements of type `f32`. Clones are the same device with the same stream and memory.
 ///
 /// # Numerics
-/// The same operands give the same bits on every run on the same device. Products are cuBLAS's, whose last bits differ
-/// between devices and versions; it is not asked for TF32. Element-wise operators but the logarithm, updates of
+/// The same operands give the same bits on every run with the same device and libraries. Products are cuBLAS's, whose last
+/// bits differ between devices and versions, and which promises them for handles with one stream each, as the one here; it
+/// is not asked for TF32. Element-wise operators but the logarithm, updates of
 /// optimizers, masks of dropout, moments and inner products have the bits of the CPU.
 #[derive(Clone, Debug)]
 pub struct Cuda {
@@ -36,6 +37,22 @@ impl Cuda {
         device::count()
     }
 
+    /// The bytes of memory of a device, by its number from 0.
+    ///
+    /// # Errors
+    /// As [`Cuda::devices`], and [`CudaError::NoDevice`].
+    pub fn memory(ordinal: usize) -> Result<u64, CudaError> {
+        device::memory(ordinal)
+    }
+
+    /// What tells each device from all others, of this and other machines, in the order of their numbers.
+    ///
+    /// # Errors
+    /// As [`Cuda::devices`].
+    pub fn uuids() -> Result<Vec<[u8; 16]>, CudaError> {
+        device::uuids()
+    }
+
     /// The number of this device.
     #[must_use]
     pub fn ordinal(&self) -> usize {
@@ -52,6 +69,16 @@ impl Cuda {
     #[must_use]
     pub fn stream(&self) -> &Arc<cudarc::driver::CudaStream> {
         self.device.stream()
+    }
+
+    /// The address of a view of this device's memory.
+    ///
+    /// # Panics
+    /// When it is of another device's, or of another [`Cuda`] that was opened for this one.
+    #[track_caller]
+    #[must_use]
+    pub fn address(&self, view: &CudaViewMut<'_, f32>) -> u64 {
+        view.on(self)
     }
 
     /// Waits until everything put on the stream is done.

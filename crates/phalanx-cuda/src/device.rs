@@ -9,9 +9,9 @@ use crate::library;
 use crate::pool::Pool;
 use bytemuck::Pod;
 use cudarc::driver::result::{self, DriverError};
-use cudarc::driver::sys::{self, CUfunction, CUmodule, CUresult};
+use cudarc::driver::sys::{self, CUdevice_attribute, CUfunction, CUmemPool_attribute, CUmodule, CUresult};
 use cudarc::driver::{CudaContext, CudaStream};
-use std::ffi::{CString, c_void};
+use std::ffi::{CString, c_char, c_void};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
@@ -22,6 +22,8 @@ pub(crate) struct Device {
     kernels: Kernels,
     pool: Mutex<Pool>,
     fault: OnceLock<CudaError>,
+    /// Whether the device reads pageable memory of the host itself, when it comes to a copy.
+    reads_pageable: bool,
     // dropped in this order: each needs what comes after it
     blas: Blas,
     stream: Arc<CudaStream>,
@@ -49,10 +51,37 @@ pub(crate) fn count() -> Result<usize, CudaError> {
     let failed = |call| move |error| failure(0, call, error);
     match result::init() {
         Err(DriverError(CUresult::CUDA_ERROR_NO_DEVICE)) => return Ok(0),
+        Err(DriverError(CUresult::CUDA_ERROR_STUB_LIBRARY)) => {
+            let purpose = "what was found is the stub that programs are linked with; the library comes with NVIDIA's driver";
+            return Err(CudaError::NoLibrary { library: "libcuda.so", purpose });
+        }
         other => other.map_err(failed("cuInit"))?,
     }
     let devices = result::device::get_count().map_err(failed("cuDeviceGetCount"))?;
     Ok(usize::try_from(devices).unwrap_or(0))
+}
+
+/// The bytes of memory of a device.
+pub(crate) fn memory(ordinal: usize) -> Result<u64, CudaError> {
+    let devices = count()?;
+    if ordinal >= devices {
+        return Err(CudaError::NoDevice { ordinal, devices });
+    }
+    let device = result::device::get(i32::try_from(ordinal).unwrap_or(i32::MAX));
+    // SAFETY: the device is one that the driver gave.
+    let bytes = device.and_then(|device| unsafe { result::device::total_mem(device) });
+    bytes.map(|bytes| bytes as u64).map_err(|error| failure(ordinal, "cuDeviceTotalMem", error))
+}
+
+/// The UUID of each device that the driver shows.
+pub(crate) fn uuids() -> Result<Vec<[u8; 16]>, CudaError> {
+    let uuid = |ordinal: usize| {
+        let device = result::device::get(i32::try_from(ordinal).unwrap_or(i32::MAX));
+        let uuid = device.and_then(result::device::get_uuid);
+        uuid.map(|uuid| uuid.bytes.map(c_char::cast_unsigned))
+            .map_err(|error| failure(ordinal, "cuDeviceGetUuid", error))
+    };
+    (0..count()?).map(uuid).collect()
 }
 
 impl Device {
@@ -72,6 +101,7 @@ impl Device {
         // SAFETY: this crate orders all work by its one stream; no slice of cudarc's is made that would be tracked.
         unsafe { context.disable_event_tracking() };
         let stream = context.new_stream().map_err(failed("cuStreamCreate"))?;
+        keep_freed(&context).map_err(failed("cuMemPoolSetAttribute"))?;
         let module = load(ordinal, capability)?;
         let find = |name: &'static str| {
             let symbol = CString::new(name).unwrap_or_default();
@@ -80,8 +110,10 @@ impl Device {
         };
         let kernels = Kernels::find(find)?;
         let blas = Blas::new(ordinal, &stream)?;
+        let pageable = CUdevice_attribute::CU_DEVICE_ATTRIBUTE_PAGEABLE_MEMORY_ACCESS;
+        let reads_pageable = context.attribute(pageable).map_err(failed("cuDeviceGetAttribute"))? != 0;
         let (pool, fault) = (Mutex::default(), OnceLock::new());
-        Ok(Device { ordinal, module, kernels, pool, fault, blas, stream, context })
+        Ok(Device { ordinal, module, kernels, pool, fault, reads_pageable, blas, stream, context })
     }
 
     pub(crate) fn ordinal(&self) -> usize {
@@ -116,7 +148,8 @@ impl Device {
         if let Some(fault) = self.fault.get() {
             return Err(fault.clone());
         }
-        let bound = self.context.bind_to_thread();
+        // cudarc tells here, once, what a destructor of its own had nobody to tell: that is no failure of the device
+        let bound = self.context.bind_to_thread().or_else(|_| self.context.bind_to_thread());
         let bound = bound.map_err(|error| failure(self.ordinal, "cuCtxSetCurrent", error));
         bound.inspect_err(|error| self.fail(error.clone()))
     }
@@ -164,12 +197,10 @@ impl Device {
         if let Some(piece) = pool.take(bytes) {
             return Ok(piece);
         }
-        // SAFETY: the context is bound.
-        let mut given = unsafe { result::malloc_sync(bytes) };
+        let mut given = self.allocate(bytes);
         if given == Err(DriverError(CUresult::CUDA_ERROR_OUT_OF_MEMORY)) {
             self.free_all(&mut pool);
-            // SAFETY: as above.
-            given = unsafe { result::malloc_sync(bytes) };
+            given = self.allocate(bytes);
         }
         match given {
             Ok(piece) => {
@@ -180,14 +211,45 @@ impl Device {
                 let free = result::mem_get_info().map_or(0, |(free, _)| free);
                 Err(CudaError::OutOfMemory { ordinal: self.ordinal, asked: bytes, held: pool.held(), free })
             }
-            Err(error) => Err(failure(self.ordinal, "cuMemAlloc", error)),
+            Err(error) => Err(failure(self.ordinal, "cuMemAllocAsync", error)),
         }
+    }
+
+    /// Memory from the driver, in the order of the stream where the device can. `cuMemAlloc` would wait for this device
+    /// and all that share memory with it, on one of which a collective may wait for what this rank launches next.
+    fn allocate(&self, bytes: usize) -> Result<Ptr, DriverError> {
+        if self.context.has_async_alloc() {
+            // SAFETY: the stream lives; others wait for it before they touch memory.
+            unsafe { result::malloc_async(self.stream.cu_stream(), bytes) }
+        } else {
+            // SAFETY: the context is bound.
+            unsafe { result::malloc_sync(bytes) }
+        }
+    }
+
+    /// Gives a piece back to the driver.
+    fn free(&self, piece: Ptr) {
+        let freed = if self.context.has_async_alloc() {
+            // SAFETY: the piece came from `allocate`, and no buffer has it; what the stream was given is done first.
+            unsafe { result::free_async(piece, self.stream.cu_stream()) }
+        } else {
+            // SAFETY: as above, and the call waits for the device.
+            unsafe { result::free_sync(piece) }
+        };
+        self.done("cuMemFreeAsync", freed);
     }
 
     /// Takes a piece back.
     pub(crate) fn give(&self, bytes: usize, piece: Ptr) {
         if bytes > 0 {
             self.pool().give(bytes, piece);
+        }
+    }
+
+    /// Gives what no buffer has back to the driver.
+    pub(crate) fn trim(&self) {
+        if self.is_ready() {
+            self.free_all(&mut self.pool());
         }
     }
 
@@ -202,11 +264,8 @@ impl Device {
 
     /// Gives everything that is kept back to the driver, once the stream no longer uses it.
     fn free_all(&self, pool: &mut Pool) {
+        pool.drain().into_iter().for_each(|piece| self.free(piece));
         self.done("cuStreamSynchronize", self.stream.synchronize());
-        for piece in pool.drain() {
-            // SAFETY: the piece came from `malloc_sync`, no buffer has it and the stream has passed.
-            self.done("cuMemFree", unsafe { result::free_sync(piece) });
-        }
     }
 
     /// Sets bytes to zero.
@@ -221,9 +280,12 @@ impl Device {
     /// Copies from the host.
     pub(crate) fn write<T: Pod>(&self, from: &[T], to: Ptr) {
         if !from.is_empty() && self.is_ready() {
-            // SAFETY: the caller's buffer is as long; pageable memory is read before the call returns.
+            // SAFETY: the caller's buffer is as long; `from` is borrowed until it has been read: by the driver before the
+            // call returns, or by the device, which is waited for below.
             let result = unsafe { result::memcpy_htod_async(to, from, self.stream.cu_stream()) };
-            self.done("cuMemcpyHtoDAsync", result);
+            if self.done("cuMemcpyHtoDAsync", result) && self.reads_pageable {
+                self.done("cuStreamSynchronize", self.stream.synchronize());
+            }
         }
     }
 
@@ -260,6 +322,19 @@ impl Drop for Device {
         // SAFETY: no kernel of the module runs any more, and no handle to one outlives this.
         self.done("cuModuleUnload", unsafe { result::module::unload(self.module) });
     }
+}
+
+/// Has the driver keep what is freed for what is allocated next, where it allocates in the order of a stream: to give it
+/// back to the system at each wait is to map it again in each step.
+fn keep_freed(context: &CudaContext) -> Result<(), DriverError> {
+    if !context.has_async_alloc() {
+        return Ok(());
+    }
+    // SAFETY: the device is that of a context.
+    let pool = unsafe { result::device::get_default_mem_pool(context.cu_device()) }?;
+    let (attribute, mut bytes) = (CUmemPool_attribute::CU_MEMPOOL_ATTR_RELEASE_THRESHOLD, u64::MAX);
+    // SAFETY: the pool is the device's, and its attribute a number of 64 bits.
+    unsafe { result::mem_pool::set_attribute(pool, attribute, (&raw mut bytes).cast()) }
 }
 
 /// Loads the best image that the driver takes.

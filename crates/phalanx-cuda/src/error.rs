@@ -75,6 +75,14 @@ pub enum CudaError {
         /// What the library says to that.
         text: String,
     },
+    /// An operator that the CPU has and the device has not.
+    #[error("cuda:{ordinal}: {operator} has no kernel")]
+    NoKernel {
+        /// The device.
+        ordinal: usize,
+        /// The operator.
+        operator: &'static str,
+    },
     /// An operator's operands are larger than its kernel can walk.
     #[error("cuda:{ordinal}: {operator} of {got}: {most} is the most")]
     TooLarge {
@@ -101,6 +109,12 @@ impl From<CudaError> for TensorError {
             CudaError::TooLarge { ordinal, operator, got, most } => {
                 TensorError::TooLarge { device: format!("cuda:{ordinal}"), operator, got, most }
             }
+            CudaError::NoKernel { ordinal, operator } => TensorError::Device {
+                device: format!("cuda:{ordinal}"),
+                call: operator,
+                code: 0,
+                text: "it has no kernel".to_owned(),
+            },
             // what only `Cuda::open` returns
             CudaError::NoLibrary { .. }
             | CudaError::NoFunction { .. }

@@ -107,7 +107,7 @@ kernels! {
     );
 
     fn sum_rows(x: Ptr, rows: u64, len: u64, add: u32, out: Ptr);
-    fn sum_columns(x: Ptr, outer: u64, len: u64, inner: u64, add: u32, out: Ptr);
+    fn sum_columns(x: Ptr, outer: u64, len: u64, inner: u64, parts: u64, add: u32, out: Ptr);
     fn max_axis(x: Ptr, outer: u64, len: u64, inner: u64, out: Ptr);
     fn moments(x: Ptr, n: u64, runs: u64, out: Ptr);
     fn row_dots(a: Ptr, b: Ptr, rows: u64, d: u64, step_b: u64, runs: u64, out: Ptr);
@@ -134,12 +134,12 @@ kernels! {
     fn rms_norm(rows: u64, d: u64, eps: f32, x: Ptr, gain: Ptr, y: Ptr, stats: Ptr);
     fn norm_grad(rows: u64, d: u64, per_row: u32, x: Ptr, gain: Ptr, stats: Ptr, dy: Ptr, add: u32, dx: Ptr);
     fn norm_gains(
-        samples: u64, steps: u64, d: u64, per_row: u32, x: Ptr, stats: Ptr, dy: Ptr, add: u32, gains: Ptr,
+        samples: u64, steps: u64, d: u64, parts: u64, per_row: u32, x: Ptr, stats: Ptr, dy: Ptr, add: u32, gains: Ptr,
     );
     fn channel_sums(n: u32, c: u32, hw: u32, x: Ptr, y: Ptr, sums: Ptr);
     fn channel_affine(planes: u64, c: u64, hw: u64, k: Ptr, x: Ptr, y: Ptr, add: u32, out: Ptr);
 
-    fn gather_rows(n: u64, d: u64, table: Ptr, ids: Ptr, y: Ptr);
+    fn gather_rows(n: u64, d: u64, rows: u64, table: Ptr, ids: Ptr, y: Ptr);
     fn scatter_rows(n: u64, rows: u64, d: u64, ids: Ptr, dy: Ptr, add: u32, table: Ptr);
     fn one_hot(n: u64, d: u64, value: f32, ids: Ptr, out: Ptr);
 

@@ -72,4 +72,4 @@ pub use cuda::Cuda;
 #[cfg(feature = "cuda")]
 pub use error::CudaError;
 #[cfg(feature = "cuda")]
-pub use memory::{CudaBuf, CudaView, CudaViewMut};
+pub use memory::{CudaBuf, CudaHold, CudaView, CudaViewMut};

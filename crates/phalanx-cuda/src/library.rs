@@ -1,4 +1,7 @@
 //! Whether the libraries are here and have what is called: cudarc panics where one is missing.
+//!
+//! What cannot be looked after here: cudarc's result codes are enumerations, so that a code which a newer driver adds is not a
+//! value of theirs.
 
 use crate::CudaError;
 use cudarc::{cublas, driver};
@@ -10,16 +13,22 @@ const DRIVER: &[&str] = &[
     "cuDeviceGet",
     "cuDeviceGetAttribute",
     "cuDeviceGetCount",
+    "cuDeviceGetDefaultMemPool",
+    "cuDeviceGetUuid",
     "cuDevicePrimaryCtxRelease_v2",
     "cuDevicePrimaryCtxRetain",
+    "cuDeviceTotalMem_v2",
     "cuDriverGetVersion",
     "cuGetErrorName",
     "cuGetErrorString",
     "cuInit",
     "cuLaunchKernel",
+    "cuMemAllocAsync",
     "cuMemAlloc_v2",
+    "cuMemFreeAsync",
     "cuMemFree_v2",
     "cuMemGetInfo_v2",
+    "cuMemPoolSetAttribute",
     "cuMemcpyDtoHAsync_v2",
     "cuMemcpyHtoDAsync_v2",
     "cuMemsetD8Async",
@@ -41,14 +50,14 @@ const CUBLAS: &[&str] =
 /// [`CudaError::NoLibrary`], [`CudaError::NoFunction`].
 pub(crate) fn check() -> Result<(), CudaError> {
     driver()?;
-    // SAFETY: opens the library, which is what it does by design when loaded.
+    // SAFETY: opens a library and runs its initialisers, which those of NVIDIA allow in any program.
     if !unsafe { cublas::sys::is_culib_present() } {
         return Err(CudaError::NoLibrary {
             library: "libcublas.so",
-            purpose: "it comes with the CUDA toolkit",
+            purpose: "nor is libcublas.so.12, which comes with the CUDA toolkit 12",
         });
     }
-    // SAFETY: the library is here.
+    // SAFETY: the library is here, so that this does not panic, and it stays open.
     let library = unsafe { cublas::sys::culib() };
     has_all("libcublas.so", CUBLAS, |name| {
         // SAFETY: the symbol is only looked up.
@@ -61,14 +70,14 @@ pub(crate) fn check() -> Result<(), CudaError> {
 /// # Errors
 /// As [`check`].
 pub(crate) fn driver() -> Result<(), CudaError> {
-    // SAFETY: as in `check`.
+    // SAFETY: opens a library and runs its initialisers, which those of NVIDIA allow in any program.
     if !unsafe { driver::sys::is_culib_present() } {
         return Err(CudaError::NoLibrary { library: "libcuda.so", purpose: "it comes with NVIDIA's driver" });
     }
-    // SAFETY: as in `check`.
+    // SAFETY: the library is here, so that this does not panic, and it stays open.
     let library = unsafe { driver::sys::culib() };
     has_all("libcuda.so", DRIVER, |name| {
-        // SAFETY: as in `check`.
+        // SAFETY: the symbol is only looked up.
         unsafe { library.get::<unsafe extern "C" fn()>(name) }.is_ok()
     })
 }

@@ -15,6 +15,9 @@ mod samples;
 
 use phalanx_tensor::Write;
 
+/// Bytes of work space that images or samples at once may need; one may need more.
+const SPACE: usize = 256 << 20;
+
 /// What kernels take for a write.
 fn adds(write: Write) -> u32 {
     u32::from(write == Write::Add)

@@ -65,7 +65,7 @@ impl Cuda {
         let (Some(addresses), Some(weights)) = (self.addresses(rows), self.uploaded(weights_n)) else {
             return;
         };
-        self.device.weighted_sum(Grid::over(d), addresses.at(), weights.at(), n, d as u64, out_d.address());
+        self.device.weighted_sum(Grid::over(d), addresses.at(), weights.at(), n, d as u64, out_d.on(self));
     }
 
     /// Writes a statistic of each column and says whether all numbers were finite; if not, `out_d` has no meaning. Where
@@ -101,7 +101,11 @@ impl Cuda {
                 (2, keep, Network::sorting(n))
             }
             Statistic::SignSum => (3, 0, Network::ranks(n, 0..0)),
-            other => panic!("{other:?} has no kernel"),
+            _ => {
+                let (ordinal, operator) = (self.ordinal(), "such a statistic of columns");
+                self.device.fail(CudaError::NoKernel { ordinal, operator });
+                return false;
+            }
         };
         let most = SHARED / (4 * 32);
         if n > most {
@@ -129,7 +133,7 @@ impl Cuda {
             return false;
         };
         let steps = as_u32(comparators.len());
-        let (at, to) = (addresses.at(), out_d.address());
+        let (at, to) = (addresses.at(), out_d.on(self));
         let (n, count) = (as_u32(n), as_u32(count));
         self.device.columns(grid, at, n, d as u64, code, count, held.at(), steps, to, beyond.at());
         let mut told = [1_u32];
@@ -138,7 +142,7 @@ impl Cuda {
 
     /// The addresses of rows, on the device.
     fn addresses(&self, rows: &[CudaView<'_, f32>]) -> Option<crate::CudaBuf<u64>> {
-        let addresses: Vec<u64> = rows.iter().map(CudaView::address).collect();
+        let addresses: Vec<u64> = rows.iter().map(|row| row.on(self)).collect();
         self.uploaded(&addresses)
     }
 }

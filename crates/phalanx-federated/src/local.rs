@@ -221,7 +221,7 @@ impl<B: HostBackend> Trainer<B> {
             self.rows.resize(loss.shape().len(), 0.0);
             loss.read(&mut self.rows);
             sum += self.rows.iter().map(|l| f64::from(*l)).sum::<f64>();
-            hits += right;
+            hits += right.count();
             self.graph.backward(loss, scale, &mut self.sink)?;
         }
         self.gradient.copy_from_slice(self.sink.view());
@@ -308,6 +308,7 @@ mod tests {
             drop_last: false,
             memory_limit: None,
             over: Over::Ranks,
+            device_memory: None,
         };
         let plan = Plan::new(&net, &builder.finish(), &task, &config, 2).expect("a plan");
         Trainer::new(Cpu::new(), Arc::new(net), task, &plan, 1).expect("memory")

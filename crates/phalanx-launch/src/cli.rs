@@ -202,7 +202,7 @@ pub(crate) struct LaunchArgs {
     /// The hosts, a line each: NAME slots=N.
     #[arg(long, value_name = "FILE")]
     pub(crate) hosts: Option<PathBuf>,
-    /// How many ranks are started [default: as many as the hosts have slots].
+    /// How many ranks are started [default: as many as the hosts have slots, or as the allocation of Slurm has tasks].
     #[arg(short = 'n', long, value_name = "N")]
     pub(crate) ranks: Option<usize>,
     /// The program that starts them [default: srun inside an allocation of Slurm, else mpirun].
@@ -238,7 +238,7 @@ pub(crate) struct LaunchArgs {
     /// Keep a log a rank in this directory.
     #[arg(long, value_name = "DIR")]
     pub(crate) logs: Option<PathBuf>,
-    /// What each rank runs: train RUN.toml and its arguments.
+    /// What each rank runs: train, federate, fault or env, and its arguments.
     #[arg(
         required = true,
         trailing_var_arg = true,

@@ -21,11 +21,11 @@ use std::path::Path;
 use clap::CommandFactory as _;
 use phalanx_train::rundir::RunPaths;
 
-use crate::cli::{ChangeArgs, Cli, Command, HardwareArgs, RunArgs};
+use crate::cli::{ChangeArgs, Cli, ClusterCommand, Command, DataCommand, HardwareArgs, RunArgs};
 use crate::engine;
 use crate::environment;
 use crate::exit::Exit;
-use crate::launcher::Explicit;
+use crate::launcher::{self, Explicit};
 use crate::report;
 use crate::runfile::{FederatedRun, RawRun, Registered, Run, RunFileError};
 use crate::ui::Ui;
@@ -44,6 +44,9 @@ pub(crate) struct Context<'a> {
 
 /// Runs a command to its end.
 pub(crate) fn run(command: &Command, context: &mut Context<'_>) -> anyhow::Result<Exit> {
+    if let Some(name) = once_only(command) {
+        launcher::once_only(name, &launcher::detect(&Explicit::default(), &environment::lookup))?;
+    }
     match command {
         Command::Train(args) => return train::train::<Run>(args, context),
         Command::Federate(args) => return train::train::<FederatedRun>(args, context),
@@ -80,6 +83,22 @@ pub(crate) fn run(command: &Command, context: &mut Context<'_>) -> anyhow::Resul
         }
     }
     Ok(Exit::Done)
+}
+
+/// The name of a command of which each copy would write the same to the same place.
+fn once_only(command: &Command) -> Option<&'static str> {
+    match command {
+        Command::Experiment(_) => Some("experiment"),
+        Command::Launch(_) => Some("launch"),
+        Command::Report { .. } => Some("report"),
+        Command::Schedule(_) => Some("schedule"),
+        Command::Data(DataCommand::Fetch { .. }) => Some("data fetch"),
+        Command::Cluster(args) => match args.command {
+            ClusterCommand::On { .. } | ClusterCommand::Status => None,
+            _ => Some("cluster"),
+        },
+        _ => None,
+    }
 }
 
 /// Reads a run file with its changes, as meant.

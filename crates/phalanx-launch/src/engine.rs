@@ -35,12 +35,12 @@ use phalanx_compress::Traffic;
 use phalanx_data::fetch::{self, FetchError, FetchOptions, Fetched, Origin};
 use phalanx_data::{CsvOptions, IdxOptions, Splits, TestPart, TextOptions};
 use phalanx_grad::Senders;
-use phalanx_nn::{AnyNet, Task};
+use phalanx_nn::{Net, Task};
 use phalanx_train::checkpoint::{Checkpoint, Checkpoints, Keep};
 use phalanx_train::events::{self, Aggregated, EvalDone, StepDone};
 use phalanx_train::rundir::RunPaths;
 use phalanx_train::storage::Disk;
-use phalanx_train::{Failure, Files, Over, Plan, Summary, Watch};
+use phalanx_train::{Failure, Files, Over, Plan, Summary, TrainBackend, Watch};
 
 use self::device::Devices;
 use self::job::{Culprit, Parts};
@@ -202,8 +202,10 @@ pub(crate) fn prepare(
     hardware: Hardware,
     world: &World,
 ) -> anyhow::Result<Prepared> {
-    let parts = job::parts(run, registered, hardware)?;
-    Ok(Prepared(parts, Devices::open(hardware, run.train.ranks, world)?))
+    let memory = device::least_memory(hardware, run.train.ranks, world)?;
+    let parts = job::parts(run, registered, hardware, memory)?;
+    let devices = Devices::open(hardware, run.train.ranks, parts.sums, world)?;
+    Ok(Prepared(parts, devices))
 }
 
 /// Trains in the directory of `paths`, which holds the resolved run file. A run that was stopped on request says so in
@@ -408,7 +410,9 @@ pub(crate) fn rule_times(
 /// # Errors
 /// When the data cannot be read or the run does not fit them.
 pub fn plan(run: &Run, registered: &Registered, hardware: Hardware) -> anyhow::Result<PlanReport> {
-    let parts = job::parts(run, registered, hardware)?;
+    // a plan is made where the devices of the run are not, as well
+    let memory = device::memory(hardware, run.train.ranks).unwrap_or_default();
+    let parts = job::parts(run, registered, hardware, memory)?;
     let Parts { data, plan, config, .. } = &parts;
     let floats = |n: usize| Bytes(4 * n as u64 * run.train.ranks as u64);
     let states = match run.optimizer.rule {
@@ -482,19 +486,34 @@ pub fn evaluate(
     registered: &Registered,
     hardware: Hardware,
 ) -> anyhow::Result<Score> {
-    device::refuse(hardware, "eval")?;
-    let Parts { data, plan, net, task, .. } = job::parts(run, registered, hardware)?;
-    score(paths, split, which, &data, &plan, &*net, &task)
+    let memory = device::memory(hardware, 1)?;
+    let Parts { data, plan, net, task, .. } = job::parts(run, registered, hardware, memory)?;
+    match hardware.device {
+        Device::Cpu => {
+            score(paths, split, which, &data, &plan, (&*net as &dyn Net<Cpu32>, Cpu32::new()), &task)
+        }
+        #[cfg(feature = "cuda")]
+        device => {
+            let on = (&*net as &dyn Net<phalanx_cuda::Cuda>, gpus::first(device)?);
+            score(paths, split, which, &data, &plan, on, &task)
+        }
+        // `memory` has refused it
+        #[cfg(not(feature = "cuda"))]
+        device => Err(DeviceError::NotBuilt(device).into()),
+    }
 }
 
-/// Scores a checkpoint on a part of the data.
-fn score(
+/// The CPU with numbers of 32 bits.
+type Cpu32 = phalanx_tensor::Cpu<f32>;
+
+/// Scores a checkpoint on a part of the data, on a device.
+fn score<B: TrainBackend>(
     paths: &RunPaths,
     split: Split,
     which: Which,
     data: &Splits,
     plan: &Plan,
-    net: &dyn AnyNet,
+    (net, backend): (&dyn Net<B>, B),
     task: &Task,
 ) -> anyhow::Result<Score> {
     let held = load(paths, which)?;
@@ -502,8 +521,7 @@ fn score(
         Split::Test => Arc::clone(&data.test),
         Split::Validation => data.validation.clone().context("the run keeps no samples for validation")?,
     };
-    let score =
-        phalanx_train::score_checkpoint(phalanx_tensor::Cpu::<f32>::new(), plan, net, task, &held, &*data)?;
+    let score = phalanx_train::score_checkpoint(backend, plan, net, task, &held, &*data)?;
     let accuracy = Some(score.accuracy);
     Ok(Score { step: held.meta.step, samples: score.samples, loss: score.loss, accuracy })
 }

@@ -12,5 +12,5 @@ mod placement;
 pub(crate) use binding::bind;
 #[cfg(not(feature = "mpi"))]
 pub(crate) use detect::refuse;
-pub(crate) use detect::{Detected, detect, threads_only};
+pub(crate) use detect::{Detected, detect, once_only};
 pub(crate) use placement::{Explicit, Placement};

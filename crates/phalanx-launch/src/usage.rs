@@ -17,11 +17,11 @@ pub enum UsageError {
         /// The ranks that it started.
         ranks: usize,
     },
-    /// Started once a rank by a launcher, a command whose ranks are threads.
+    /// Started once a rank by a launcher, a command whose copies would write to one place.
     #[error(
-        "{launcher} started {ranks} ranks, but `{command}` trains on ranks as threads: start it without {launcher}"
+        "{launcher} started {ranks} ranks, and each would write all that `{command}` writes: start it without {launcher}"
     )]
-    ThreadsOnly {
+    OnceOnly {
         /// The command.
         command: &'static str,
         /// The launcher.
@@ -75,16 +75,27 @@ pub enum UsageError {
         dir: PathBuf,
     },
     /// `launch` without a number of ranks.
-    #[error("launch needs -n, or a hosts file whose slots say how many ranks there are")]
+    #[error(
+        "launch needs -n, a hosts file whose slots say how many ranks there are, or an allocation of Slurm with tasks"
+    )]
     NoRanks,
-    /// `launch` with something else to run.
-    #[error("launch runs `train RUN.toml`, got {got:?}")]
-    NotTrain {
-        /// The first word.
+    /// `launch` with a command that is none of ranks.
+    #[error("launch runs `train`, `federate`, `fault` or `env` on all ranks, got {got:?}")]
+    NotForRanks {
+        /// What was to be run.
         got: String,
     },
+    /// `launch` with a command that no rank would understand.
+    #[error("no rank can run this command")]
+    RankCommand {
+        /// What is wrong with it.
+        #[source]
+        source: clap::Error,
+    },
     /// Restarts of a run whose directory is not known.
-    #[error("--max-restarts needs `train --run-dir DIR`: a restart goes on with the run in that directory")]
+    #[error(
+        "--max-restarts needs a command with --run-dir DIR: a restart goes on with the run in that directory"
+    )]
     RestartsNeedRunDir,
     /// Hosts that cannot take part.
     #[error("{} not fit for the job: the other hosts have slots for fewer than {need} ranks", unfit.join(", "))]

@@ -156,7 +156,7 @@ impl World {
         }
     }
 
-    /// The ranks of this process, of `ranks` in all, by their places among those of this host.
+    /// What the process of each of `ranks` ranks says.
     ///
     /// # Collective
     /// Every process.
@@ -164,17 +164,21 @@ impl World {
     /// # Errors
     /// When the ranks cannot be reached.
     #[cfg(feature = "cuda")]
-    pub(crate) fn on_this_host(&self, ranks: usize) -> anyhow::Result<std::ops::Range<usize>> {
+    pub(crate) fn tell(&self, own: Vec<u8>, ranks: usize) -> anyhow::Result<Vec<Vec<u8>>> {
         match self {
-            Self::Threads => Ok(0..ranks),
+            Self::Threads => Ok(vec![own; ranks]),
             #[cfg(feature = "mpi")]
-            Self::Mpi { mpi, .. } => {
-                let host = phalanx_train::host();
-                let all = mpi.comm().all_gather_bytes(host.as_bytes())?;
-                let before = all[..mpi.rank().index()].iter().filter(|other| **other == host.as_bytes());
-                let place = before.count();
-                Ok(place..place + 1)
-            }
+            Self::Mpi { mpi, .. } => Ok(mpi.comm().all_gather_bytes(&own)?),
+        }
+    }
+
+    /// Those of `ranks` ranks that are in this process.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn here(&self, ranks: usize) -> std::ops::Range<usize> {
+        match self {
+            Self::Threads => 0..ranks,
+            #[cfg(feature = "mpi")]
+            Self::Mpi { mpi, .. } => mpi.rank().index()..mpi.rank().index() + 1,
         }
     }
 

@@ -107,6 +107,7 @@ const KEYS: &[&str] = &[
     "compression.start_step",
     "compression.fraction",
     "comm.algorithm",
+    "comm.progress",
     "checkpoint.every_steps",
     "checkpoint.keep",
     "output.tensorboard",

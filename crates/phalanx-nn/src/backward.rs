@@ -674,10 +674,11 @@ impl<B: Backend> Pass<'_, '_, B> {
         let mut gains = vec![B::Elem::default(); c];
         let inner = &*self.inner;
         let b = &inner.backend;
-        b.download(inner.view(gain), &mut gains);
         let Some(dy) = grads.view(inner, Side::Value) else { return Ok(()) };
         let mut sums = vec![0.0; 2 * c];
         b.channel_sums(n, c, hw, dy, inner.view(x), &mut sums);
+        // a device that was waited for once gives this at once
+        b.download(inner.view(gain), &mut gains);
         // sum(dy) and sum(dy xhat) of this rank are the gradients of bias and gain.
         let (mut dgain, mut dbias) = (Vec::with_capacity(c), Vec::with_capacity(c));
         for i in 0..c {

@@ -177,7 +177,6 @@ pub(crate) struct Inner<B: Backend> {
     seed: u64,
     step: u64,
     pub(crate) first_sample: u64,
-    pub(crate) first_correct: usize,
 }
 
 /// A model's parameters and the tape of what it computes from them.
@@ -269,7 +268,6 @@ impl<B: Backend> Graph<B> {
             seed,
             step: 0,
             first_sample: 0,
-            first_correct: 0,
         };
         let mut graph =
             Graph { inner: RefCell::new(inner), sync: None, params, backend, sync_used: Cell::new(false) };
@@ -397,6 +395,7 @@ impl<B: Backend> Graph<B> {
         };
         self.reset(mode, step, first_sample);
         self.inner.get_mut().pool.trim();
+        self.backend().trim();
     }
 
     /// Whether the graph records for a backward pass.

@@ -47,4 +47,4 @@ pub use observe::{ParamObserver, Parameterised};
 pub use params::{Init, ParamBuilder, ParamId, ParamSpec, Params, Span};
 pub use samples::{Coverage, Recording, SampleNorms, SampleProducts, SampleSquares};
 pub use sink::{FlatSink, GradSink};
-pub use var::{ConvOptions, Var};
+pub use var::{ConvOptions, Hits, Var};

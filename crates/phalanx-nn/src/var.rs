@@ -15,6 +15,7 @@ use std::fmt;
 
 pub use self::images::ConvOptions;
 pub(crate) use self::layout::permuted;
+pub use self::losses::Hits;
 
 /// A tensor on the tape of a [`Graph`]; a copy is another name for the same tensor.
 ///
@@ -89,6 +90,12 @@ impl<'g, B: Backend> Var<'g, B> {
     pub fn read(self, host: &mut [B::Elem]) {
         let inner = self.graph.inner.borrow();
         inner.backend.download(inner.view(self.id), host);
+    }
+
+    /// Copies the numbers to a view of the caller's, which must have as many elements. The host need not wait.
+    pub fn copy_to(self, out: B::ViewMut<'_>) {
+        let inner = self.graph.inner.borrow();
+        inner.backend.affine(1.0, 0.0, inner.view(self.id), Write::Set, out);
     }
 
     /// The directional derivative, on the host; none where it is zero or the graph carries no direction.

@@ -42,6 +42,16 @@ pub enum Setting {
     Threads(u32),
     /// How many instructions a warp runs in a launch before it counts as endless, 2^40 unless set.
     Steps(u64),
+    /// Whether devices read the host's pageable memory themselves, and so when a copy is done and not when it is enqueued. Not
+    /// unless set.
+    PageableAccess(bool),
+    /// A device that fails at one of its launches, and that launch, from 1. None unless set.
+    Lose {
+        /// The number of the device.
+        device: u32,
+        /// The launch.
+        launch: u64,
+    },
     /// A file that gets the text of each fault.
     Report(PathBuf),
 }
@@ -58,6 +68,8 @@ impl Setting {
             Setting::Schedule(Schedule::Lazy { seed }) => ("SCHEDULE", format!("lazy:{seed}")),
             Setting::Threads(n) => ("THREADS", n.to_string()),
             Setting::Steps(n) => ("STEPS", n.to_string()),
+            Setting::PageableAccess(does) => ("PAGEABLE", u8::from(*does).to_string()),
+            Setting::Lose { device, launch } => ("LOSE", format!("{device}:{launch}")),
             Setting::Report(path) => ("REPORT", path.to_string_lossy().into_owned()),
         };
         (format!("{PREFIX}{name}"), value)
@@ -79,6 +91,11 @@ impl Setting {
             }
             "THREADS" => Setting::Threads(value.parse().ok()?),
             "STEPS" => Setting::Steps(value.parse().ok()?),
+            "PAGEABLE" => Setting::PageableAccess(value == "1"),
+            "LOSE" => {
+                let (device, launch) = value.split_once(':')?;
+                Setting::Lose { device: device.parse().ok()?, launch: launch.parse().ok()? }
+            }
             "REPORT" => Setting::Report(value.into()),
             _ => return None,
         })
@@ -95,6 +112,9 @@ pub(crate) struct Config {
     pub(crate) schedule: Schedule,
     pub(crate) threads: u32,
     pub(crate) steps: u64,
+    pub(crate) pageable: bool,
+    /// A device, and the launch that it fails at.
+    pub(crate) lose: Option<(u32, u64)>,
     pub(crate) report: Option<PathBuf>,
 }
 
@@ -108,6 +128,8 @@ impl Config {
             Setting::Schedule(schedule) => self.schedule = schedule,
             Setting::Threads(n) => self.threads = n.max(1),
             Setting::Steps(n) => self.steps = n,
+            Setting::PageableAccess(does) => self.pageable = does,
+            Setting::Lose { device, launch } => self.lose = Some((device, launch)),
             Setting::Report(path) => self.report = Some(path),
         }
     }
@@ -121,6 +143,8 @@ impl Config {
             schedule: Schedule::Eager,
             threads: 1,
             steps: 1 << 40,
+            pageable: false,
+            lose: None,
             report: None,
         };
         for (name, value) in std::env::vars_os() {
@@ -166,6 +190,8 @@ mod tests {
             Setting::Schedule(Schedule::Lazy { seed: 17 }),
             Setting::Threads(2),
             Setting::Steps(100),
+            Setting::PageableAccess(true),
+            Setting::Lose { device: 1, launch: 400 },
             Setting::Report("faults.txt".into()),
         ];
         for setting in settings {

@@ -35,6 +35,9 @@ struct Settings {
 
 type Handle = *mut c_void;
 
+/// Products of a call: some versions of the real library fail beyond it.
+const MOST_PRODUCTS: usize = 65_535;
+
 /// The version of the library whose interface this is.
 const VERSION: c_int = 120_901;
 
@@ -210,6 +213,9 @@ unsafe fn product(
     let Ok(count) = usize::try_from(call.count) else {
         return refuse(Status::INVALID_VALUE, format!("{} products", call.count));
     };
+    if count > MOST_PRODUCTS {
+        return refuse(Status::NOT_SUPPORTED, format!("{count} products at once, {MOST_PRODUCTS} at most"));
+    }
     let mut transposed = [false; 2];
     for (flag, &given) in transposed.iter_mut().zip(&call.transposed) {
         *flag = match given {

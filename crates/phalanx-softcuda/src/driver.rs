@@ -17,6 +17,7 @@ mod table;
 
 pub(crate) use code::Code;
 pub(crate) use context::current;
+pub(crate) use memory::{UnderWay, reaches};
 pub(crate) use stream::{StreamHandle, submit_once};
 
 /// A number that looks nothing like `x`: a step of SplitMix64.

@@ -59,6 +59,8 @@ pub trait Memory: Clone + Debug + Send + 'static {
     fn upload_index(&self, from: &[u32], to: Self::IndexViewMut<'_>);
     /// Copies indices to the host, equal lengths.
     fn download_index(&self, from: Self::IndexView<'_>, to: &mut [u32]);
+    /// Gives back what is kept for later buffers, as when those will be of other lengths.
+    fn trim(&self) {}
     /// Memory of the host as a view, without a copy; `None` where the device has memory of its own.
     fn host_view<'a>(&self, host: &'a [Self::Elem]) -> Option<Self::View<'a>> {
         let _ = host;

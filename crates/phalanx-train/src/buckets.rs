@@ -23,6 +23,8 @@ pub(crate) enum Launch {
     Hold,
     /// It leaves for the other ranks as soon as the buckets before it have.
     Reduce,
+    /// It leaves when the backward pass is over on all ranks.
+    Together,
 }
 
 /// Where a rank collects its gradient.
@@ -117,6 +119,11 @@ impl<B: TrainBackend> Buckets<B> {
             *waiting = bucket.params.len();
         }
         (self.next, self.launch) = (0, Launch::Hold);
+    }
+
+    /// Whether sums over ranks are made on the device.
+    pub(crate) fn exchanges(&self) -> bool {
+        self.device.as_ref().is_some_and(DeviceGradient::exchanges)
     }
 
     /// From the next tile on, finished buckets do this.
@@ -264,7 +271,7 @@ impl<B: TrainBackend> Buckets<B> {
     fn leave(&mut self, b: usize) {
         self.measure(b);
         self.next = b + 1;
-        if self.launch == Launch::Hold || self.error.is_some() {
+        if self.launch != Launch::Reduce || self.error.is_some() {
             return;
         }
         if let Some(device) = &mut self.device {
@@ -346,7 +353,7 @@ impl<B: TrainBackend> GradSink<B> for Buckets<B> {
     }
 
     fn ready(&mut self, param: ParamId) {
-        if self.launch == Launch::Hold {
+        if self.launch != Launch::Reduce {
             return;
         }
         let b = self.bucket_of[param.index()];

@@ -43,7 +43,8 @@ pub struct TrainConfig {
     pub batch: u64,
     /// Samples that a rank takes between two additions to its gradient; 0 for its whole share.
     pub micro_batch: usize,
-    /// Samples that a rank runs through the network at once; 0 for as many as fit [`TrainConfig::TILE_BYTES`].
+    /// Samples that a rank runs through the network at once; 0 for as many as fit [`TrainConfig::TILE_BYTES`], or
+    /// [`TrainConfig::device_memory`].
     pub tile: usize,
     /// When training is done.
     pub limit: Limit,
@@ -71,6 +72,9 @@ pub struct TrainConfig {
     pub memory_limit: Option<u64>,
     /// What a rule over ranks other than the mean is over.
     pub over: Over,
+    /// Bytes that a rank may fill of a device with memory of its own, the same on all ranks. Such a device is the better used
+    /// the more samples it is given at once; none for one that computes in the host's memory, and works best in its caches.
+    pub device_memory: Option<u64>,
 }
 
 impl TrainConfig {

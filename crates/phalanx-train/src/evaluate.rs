@@ -77,7 +77,7 @@ pub fn evaluate_telling<B: TrainBackend>(
         sums[2 * t] = rows.iter().map(|l| f64::from(*l)).sum();
         #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
         {
-            sums[2 * t + 1] = hits as f64;
+            sums[2 * t + 1] = hits.count() as f64;
         }
         tile_done();
     }

@@ -4,7 +4,7 @@ use crate::config::{Reduction, TrainConfig};
 use crate::error::TrainError;
 use phalanx_compress::{BucketLayout, Matrix};
 use phalanx_data::shard_range;
-use phalanx_nn::{AnyNet, Coverage, Features, Graph, Mode, Net, NnError, ParamId, Params, Task, Var};
+use phalanx_nn::{AnyNet, Coverage, Features, Graph, Hits, Mode, Net, NnError, ParamId, Params, Task, Var};
 use phalanx_tensor::{Backend, Meta, Shape};
 use std::ops::Range;
 
@@ -49,6 +49,8 @@ pub struct Plan {
     pub flops_per_sample: u64,
     /// How operators use the parameters, or why the gradients of samples cannot be told apart.
     pub coverage: Result<Coverage, NnError>,
+    /// Most samples scored at once, whatever the tile.
+    most_scored: usize,
 }
 
 impl Plan {
@@ -56,10 +58,10 @@ impl Plan {
     ///
     /// `share` is the largest number of samples that a rank will have in a batch. Where neither `train.tile` nor
     /// `train.micro_batch` is given, tiles, and micro-batches where they must be whole, are made small enough for
-    /// [`TrainConfig::memory_limit`].
+    /// [`TrainConfig::memory_limit`] and [`TrainConfig::device_memory`].
     ///
     /// # Errors
-    /// When the model does not fit the data, or the plan not [`TrainConfig::memory_limit`].
+    /// When the model does not fit the data, or the plan not the lesser of these.
     pub fn new(
         net: &dyn AnyNet,
         params: &Params,
@@ -72,7 +74,10 @@ impl Plan {
         let params = params.reordered(&order);
         let keeps_statistics = params.iter().any(|(_, spec, _)| !spec.trainable);
         let micro = config.micro_of(share);
-        let automatic = (TrainConfig::TILE_BYTES / one.max(1)).max(1);
+        let automatic = match config.device_memory {
+            Some(_) => usize::MAX,
+            None => (TrainConfig::TILE_BYTES / one.max(1)).max(1),
+        };
         let tile = match config.tile {
             // Batch norm takes its statistics over a tile, which is then the whole micro-batch.
             _ if keeps_statistics => micro,
@@ -91,14 +96,14 @@ impl Plan {
         };
         let mut tile = tile.max(1);
         let mut arena_bytes = arena(tile)?;
-        let is_over =
-            |arena_bytes| config.memory_limit.is_some_and(|limit| rank_bytes(&params, arena_bytes) > limit);
+        let limit = config.memory_limit.into_iter().chain(config.device_memory).min();
+        let is_over = |arena_bytes| limit.is_some_and(|limit| rank_bytes(&params, arena_bytes) > limit);
         let mut shrunk = false;
         while may_shrink && tile > 1 && is_over(arena_bytes) {
             (tile, shrunk) = (tile / 2, true);
             arena_bytes = arena(tile)?;
         }
-        if let (true, Some(limit)) = (is_over(arena_bytes), config.memory_limit) {
+        if let (true, Some(limit)) = (is_over(arena_bytes), limit) {
             return Err(TrainError::Memory { need: rank_bytes(&params, arena_bytes), limit, samples: tile });
         }
         let most_micro = match config.reduction {
@@ -108,7 +113,8 @@ impl Plan {
             Reduction::Fast => (config.micro_batch > 0).then_some(config.micro_batch),
         };
         let buckets = buckets(&params, config);
-        Ok(Plan { params, buckets, tile, most_micro, arena_bytes, flops_per_sample, coverage })
+        let most_scored = if config.device_memory.is_some() { usize::MAX } else { 256 };
+        Ok(Plan { params, buckets, tile, most_micro, arena_bytes, flops_per_sample, coverage, most_scored })
     }
 
     /// Bytes of a rank: arena, parameters and gradients; optimizer state comes on top.
@@ -120,7 +126,7 @@ impl Plan {
     /// Samples scored at once. Training cuts a share evenly, so that its tiles have at least half of [`Plan::tile`], and
     /// half of it fits the buffers that training holds anyway.
     pub(crate) fn score_tile(&self) -> usize {
-        self.tile.div_ceil(2).clamp(1, 256)
+        self.tile.div_ceil(2).clamp(1, self.most_scored)
     }
 
     /// What ranks compare before the first step.
@@ -199,7 +205,7 @@ pub struct Tile<'a> {
     pub samples: usize,
 }
 
-/// Losses of a tile, one a label, and how many labels were the most likely.
+/// Losses of a tile, one a label, and how many labels were the most likely, both on the device.
 ///
 /// # Errors
 /// Those of the model.
@@ -208,7 +214,7 @@ pub fn losses<'g, B: Backend<Elem = f32>>(
     graph: &'g Graph<B>,
     task: &Task,
     tile: &Tile<'_>,
-) -> Result<(Var<'g, B>, usize), NnError> {
+) -> Result<(Var<'g, B>, Hits<'g, B>), NnError> {
     let features = match *task {
         Task::Classify { features, .. } => {
             let mut dims = vec![tile.samples];

@@ -33,6 +33,7 @@ use phalanx_grad::{
 use phalanx_nn::{Graph, Mode, Net, Task};
 use phalanx_tensor::Cpu;
 use phalanx_tensor::op::Moments;
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -93,7 +94,11 @@ pub(crate) struct Worker<'a, B: TrainBackend> {
     accumulator: Option<TreeAccumulator>,
     tree: Option<ShardTree>,
     data: BatchBuffers,
+    /// What of the batch was filled in while the device worked on.
+    filled: Option<Range<usize>>,
     rows: Vec<f32>,
+    /// Losses of a tile on a device with memory of its own, until the host asks, and how many there is room for.
+    losses: Option<(B::Buf, usize)>,
     shard_sums: Vec<f64>,
     /// This rank's coordinates of the gradients of all ranks or nodes.
     parts: Vec<f32>,
@@ -112,6 +117,8 @@ pub(crate) struct Worker<'a, B: TrainBackend> {
     measures_samples: bool,
     /// The shards of the step, in the reproducible mode.
     shards: ChunkGradients,
+    /// The lengths of batches so far, where devices add up gradients.
+    lengths: BTreeSet<usize>,
 }
 
 impl<'a, B: TrainBackend> Worker<'a, B> {
@@ -171,7 +178,9 @@ impl<'a, B: TrainBackend> Worker<'a, B> {
             accumulator,
             tree,
             data: BatchBuffers::default(),
+            filled: None,
             rows: Vec::new(),
+            losses: None,
             shard_sums: Vec::new(),
             parts: Vec::new(),
             node,
@@ -182,6 +191,7 @@ impl<'a, B: TrainBackend> Worker<'a, B> {
             samples: None,
             measures_samples: false,
             shards: ChunkGradients::default(),
+            lengths: BTreeSet::new(),
         })
     }
 
@@ -343,18 +353,23 @@ impl<'a, B: TrainBackend> Worker<'a, B> {
     }
 
     /// Forward and backward pass over one tile; returns the sum of the losses and the hits.
+    ///
+    /// A device with memory of its own works on while the samples of the `next` tile are filled in: the host waits for it
+    /// once, when all is launched.
     fn pass(
         &mut self,
         data: &dyn Dataset,
         batch: &Batch<'_>,
-        tile: Range<usize>,
+        (tile, next): (Range<usize>, Option<Range<usize>>),
         data_time: &mut Duration,
     ) -> Result<(f64, usize), TrainError> {
-        let (began, start) = (Instant::now(), self.now());
-        self.enter(batch.step, control::Phase::Data);
-        data.fill(&batch.indices[tile.clone()], &mut self.data);
-        *data_time += began.elapsed();
-        self.record(Phase::Data, batch.step, start);
+        if self.filled.take().as_ref() != Some(&tile) {
+            let (began, start) = (Instant::now(), self.now());
+            self.enter(batch.step, control::Phase::Data);
+            data.fill(&batch.indices[tile.clone()], &mut self.data);
+            *data_time += began.elapsed();
+            self.record(Phase::Data, batch.step, start);
+        }
         let start = self.now();
         self.enter(batch.step, control::Phase::Forward);
         self.graph.reset(Mode::Train, batch.step, tile.start as u64);
@@ -365,9 +380,18 @@ impl<'a, B: TrainBackend> Worker<'a, B> {
             samples: tile.len(),
         };
         let (loss, hits) = losses(self.net, &self.graph, &self.task, &held)?;
-        self.rows.resize(loss.shape().len(), 0.0);
-        loss.read(&mut self.rows);
-        let sum: f64 = self.rows.iter().map(|l| f64::from(*l)).sum();
+        let len = loss.shape().len();
+        self.rows.resize(len, 0.0);
+        let backend = self.graph.backend();
+        let is_apart = backend.host_view(&[]).is_none();
+        if is_apart && self.losses.as_ref().is_none_or(|(_, room)| *room < len) {
+            self.losses = Some((backend.alloc(len)?, len));
+        }
+        match &mut self.losses {
+            // what the backward pass has walked over is used again
+            Some((kept, _)) => loss.copy_to(backend.view_mut(kept, 0..len)),
+            None => loss.read(&mut self.rows),
+        }
         if let Some(lane) = &mut self.lane {
             lane.record(Phase::Forward, batch.step, start);
         }
@@ -383,6 +407,16 @@ impl<'a, B: TrainBackend> Worker<'a, B> {
                 samples.backward(&self.graph, of, &mut self.buckets, &tile, batch.indices.len())?;
             }
         }
+        if let Some((kept, _)) = &self.losses {
+            if let Some(next) = next {
+                let began = Instant::now();
+                data.fill(&batch.indices[next.clone()], &mut self.data);
+                *data_time += began.elapsed();
+                self.filled = Some(next);
+            }
+            backend.download(backend.view(kept, 0..len), &mut self.rows);
+        }
+        let (sum, hits) = (self.rows.iter().map(|l| f64::from(*l)).sum::<f64>(), hits.count());
         self.record(Phase::Backward, batch.step, start);
         #[expect(clippy::cast_precision_loss, reason = "contexts are far below 2^52")]
         Ok((sum / self.task.labels_per_sample() as f64, hits))
@@ -411,13 +445,18 @@ impl<'a, B: TrainBackend> Worker<'a, B> {
             if is_last {
                 self.buckets.set_launch(launch);
             }
-            let tile = range.start + tile.start..range.start + tile.end;
-            let (l, h) = self.pass(data, batch, tile, data_time)?;
+            let place = |tile: &Range<usize>| range.start + tile.start..range.start + tile.end;
+            let next = cut.peek().map(|(next, _)| place(next));
+            let (l, h) = self.pass(data, batch, (place(&tile), next), data_time)?;
             loss += l;
             hits += h;
             if ends_chunk && !is_last {
                 self.buckets.next_chunk(chunks.next().unwrap_or(0));
             }
+        }
+        if launch == Launch::Together {
+            self.comm.barrier()?;
+            self.buckets.set_launch(Launch::Reduce);
         }
         let start = self.now();
         self.enter(batch.step, control::Phase::Reduce);
@@ -449,7 +488,14 @@ impl<'a, B: TrainBackend> Worker<'a, B> {
         let range = shard_range(batch.indices.len(), rank, size);
         let flat = self.take_flat()?;
         let mean = self.methods.over_ranks.is_mean();
-        let launch = if mean { Launch::Reduce } else { Launch::Hold };
+        let launch = if mean && self.buckets.exchanges() && self.lengths.insert(batch.indices.len()) {
+            // what a device does for the first time may wait for all others, and so for a sum that waits for this rank
+            Launch::Together
+        } else if mean {
+            Launch::Reduce
+        } else {
+            Launch::Hold
+        };
         if !mean {
             self.trust(batch, data_time)?;
         }

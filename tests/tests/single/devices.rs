@@ -7,8 +7,11 @@ use phalanx::batch::{AugmentedTest, CoordinateTest, Pace, PolicyConfig, TestConf
 use phalanx::comm::{Options, Rank, WorldError, WorldSize, run_ranks};
 use phalanx::compress::CompressionConfig;
 use phalanx::grad::{Chunks, CoordinateRule};
+use phalanx::nn::layers::BatchNorm2d;
+use phalanx::nn::{Graph, Mode, ParamBuilder};
 use phalanx::prelude::{BatchPolicy, Communicator, TrainBackend};
 use phalanx::robust::{Krum, Median, Robust};
+use phalanx::tensor::Shape;
 use phalanx::train::checkpoint::Keep;
 use phalanx::train::rundir::{Existing, RunDir};
 use phalanx::train::storage::Disk;
@@ -227,4 +230,25 @@ fn a_checkpoint_moves_between_devices() {
         assert_eq!(bits(&resumed), bits(&straight), "{name} the device");
     }
     std::fs::remove_dir_all(&root).expect("a directory of ours");
+}
+
+/// Batch norm as it is evaluated, after one step of training.
+fn frozen<B: TrainBackend>(backend: B) -> Vec<f32> {
+    let mut builder = ParamBuilder::new();
+    let norm = BatchNorm2d::new(&mut builder, 3);
+    let mut graph = Graph::new(backend, builder.finish(), 1).expect("memory");
+    let shape = Shape::new(&[2, 3, 4, 5]);
+    let x: Vec<f32> = (0..120_u16).map(|i| f32::from(i * 7 % 31) / 10.0 - 1.0).collect();
+    graph.reset(Mode::Train, 1, 0);
+    norm.forward(graph.input(&x, shape).expect("memory")).expect("shapes fit");
+    graph.reset(Mode::Eval, 0, 0);
+    norm.forward(graph.input(&x, shape).expect("memory")).expect("shapes fit").to_vec()
+}
+
+/// By other operators, which need no kernel for each channel.
+#[test]
+fn batch_norm_is_evaluated_as_on_the_cpu() {
+    let (want, got) = (frozen(OnCpu::new()), frozen(Apart::default()));
+    assert!(want.iter().zip(&got).all(|(want, got)| (want - got).abs() <= 1e-6 * (1.0 + want.abs())));
+    assert!(want.iter().any(|y| y.abs() > 1.0));
 }

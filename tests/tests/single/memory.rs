@@ -13,3 +13,17 @@ fn a_run_takes_the_arena_that_was_planned() {
         assert!((planned..=planned + planned / 10).contains(&taken), "{taken} of {planned}, tile {tile}");
     }
 }
+
+/// A device is given its whole share, or what of it fits.
+#[test]
+fn a_device_takes_what_fits_its_memory() {
+    let bytes = |share: usize| 2 * share as u64 * TrainConfig::TILE_BYTES as u64;
+    let whole = job(2, TrainConfig { device_memory: Some(bytes(24)), ..config() }).plan;
+    assert_eq!(whole.tile, 24);
+    let half = TrainConfig { device_memory: Some(whole.rank_bytes() - 1), ..config() };
+    assert_eq!(job(2, half.clone()).plan.tile, 12);
+    // the lesser of both
+    let one = job(2, TrainConfig { tile: 1, ..config() }).plan;
+    let tight = TrainConfig { memory_limit: Some(one.rank_bytes()), device_memory: Some(u64::MAX), ..half };
+    assert_eq!(job(2, tight).plan.tile, 1);
+}

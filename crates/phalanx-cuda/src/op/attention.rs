@@ -16,7 +16,7 @@ impl AttentionOps for Cuda {
     fn softmax(&self, d: usize, x: CudaView<'_, f32>, y: CudaViewMut<'_, f32>) {
         assert_eq!(x.len(), y.len(), "softmax");
         let rows = x.len() / d.max(1);
-        self.device.softmax(Grid::rows(rows, d), rows as u64, d as u64, x.address(), y.address());
+        self.device.softmax(Grid::rows(rows, d), rows as u64, d as u64, x.on(self), y.on(self));
     }
 
     fn softmax_grad(
@@ -29,14 +29,14 @@ impl AttentionOps for Cuda {
     ) {
         assert!(y.len() == dy.len() && dx.len() == y.len(), "softmax_grad");
         let rows = y.len() / d.max(1);
-        let [y, dy, dx] = [y.address(), dy.address(), dx.address()];
+        let [y, dy, dx] = [y.on(self), dy.on(self), dx.on(self)];
         self.device.softmax_grad(Grid::rows(rows, d), rows as u64, d as u64, y, dy, adds(write), dx);
     }
 
     fn log_softmax(&self, d: usize, x: CudaView<'_, f32>, y: CudaViewMut<'_, f32>) {
         assert_eq!(x.len(), y.len(), "log_softmax");
         let rows = x.len() / d.max(1);
-        self.device.log_softmax(Grid::rows(rows, d), rows as u64, d as u64, x.address(), y.address());
+        self.device.log_softmax(Grid::rows(rows, d), rows as u64, d as u64, x.on(self), y.on(self));
     }
 
     fn log_softmax_grad(
@@ -49,7 +49,7 @@ impl AttentionOps for Cuda {
     ) {
         assert!(y.len() == dy.len() && dx.len() == y.len(), "log_softmax_grad");
         let rows = y.len() / d.max(1);
-        let [y, dy, dx] = [y.address(), dy.address(), dx.address()];
+        let [y, dy, dx] = [y.on(self), dy.on(self), dx.on(self)];
         self.device.log_softmax_grad(Grid::rows(rows, d), rows as u64, d as u64, y, dy, adds(write), dx);
     }
 
@@ -66,7 +66,7 @@ impl AttentionOps for Cuda {
         assert!(qkv.len() == 3 * cells && y.len() == cells, "attention");
         assert_eq!(lse.len(), spec.batch * spec.heads * spec.time, "attention");
         let Some((grid, extents)) = self.attention_extents(spec) else { return };
-        self.device.attention(grid, extents, qkv.address(), y.address(), lse.address());
+        self.device.attention(grid, extents, qkv.on(self), y.on(self), lse.on(self));
     }
 
     fn attention_grad(
@@ -84,9 +84,9 @@ impl AttentionOps for Cuda {
         assert!(y.len() == cells && dy.len() == cells && lse.len() == rows, "attention_grad");
         let Some((grid, extents)) = self.attention_extents(spec) else { return };
         let Some(along) = self.scratch::<f32>(rows) else { return };
-        let [qkv, lse, dy, dqkv] = [qkv.address(), lse.address(), dy.address(), dqkv.address()];
+        let [qkv, lse, dy, dqkv] = [qkv.on(self), lse.on(self), dy.on(self), dqkv.on(self)];
         let (along, add) = (along.at(), adds(write));
-        self.device.attention_along(Grid::groups(rows, 32), extents, y.address(), dy, along);
+        self.device.attention_along(Grid::groups(rows, 32), extents, y.on(self), dy, along);
         self.device.attention_dq(grid, extents, qkv, lse, along, dy, add, dqkv);
         self.device.attention_dkv(grid, extents, qkv, lse, along, dy, add, dqkv);
     }

@@ -3,16 +3,13 @@
 //! With images in the columns, the whole batch is one product, and the gradient of the weights too, summed in an order
 //! that does not change. Work space is bounded: the images go through in parts where they need more.
 
-use super::{adds, u32_of};
+use super::{SPACE, adds, u32_of};
 use crate::grid::Grid;
 use crate::kernels::{Conv, Ptr};
 use crate::{Cuda, CudaBuf, CudaError, CudaView, CudaViewMut};
 use phalanx_tensor::Write;
 use phalanx_tensor::op::{Activation, ConvOps, ConvSpec, ElementwiseOps as _, Mat, MatmulSpec};
 use std::ops::Range;
-
-/// Bytes of work space that images at once may need; one image may need more.
-const SPACE: usize = 256 << 20;
 
 impl ConvOps for Cuda {
     fn conv2d(
@@ -28,17 +25,19 @@ impl ConvOps for Cuda {
         assert!(x.len() == spec.input_len() && w.len() == spec.weight_len(), "conv2d operands");
         let outs: usize = act.out_hw(spec.out_hw()).iter().product();
         assert_eq!(y.len(), spec.n * spec.o * outs, "conv2d output");
+        assert!(bias.is_none_or(|b| b.len() == spec.o), "conv2d bias");
+        assert!(argmax.as_ref().is_none_or(|a| a.len() == y.len()), "conv2d places of maxima");
         if y.len() == 0 || (act == Activation::ReluPool2 && argmax.is_none()) {
             return;
         }
-        let (bias, argmax) = (bias.map_or(0, |b| b.address()), argmax.map_or(0, |a| a.address()));
+        let (bias, argmax) = (bias.map_or(0, |b| b.on(self)), argmax.map_or(0, |a| a.on(self)));
         for part in Part::all(self, spec) {
             let Some(columns) = self.scratch::<f32>(part.taps * part.width) else { return };
             let Some(sums) = self.scratch::<f32>(part.og * part.width) else { return };
             self.device.im2col(
                 Grid::over(part.taps * part.width),
                 part.extents,
-                part.input(x.address()),
+                part.input(x.on(self)),
                 columns.at(),
             );
             let product = MatmulSpec {
@@ -50,7 +49,7 @@ impl ConvOps for Cuda {
                 b: Mat::dense(part.taps, part.width),
                 c: Mat::dense(part.og, part.width),
             };
-            self.product(&product, part.weight(w.address()), columns.at(), Write::Set, sums.at());
+            self.product(&product, part.weight(w.on(self)), columns.at(), Write::Set, sums.at());
             let to = |at: Ptr| if at == 0 { 0 } else { at + 4 * (part.images.start * spec.o * outs) as u64 };
             let grid = Grid::over(part.images.len() * part.og * outs);
             self.device.conv_finish(
@@ -59,7 +58,7 @@ impl ConvOps for Cuda {
                 code(act),
                 sums.at(),
                 bias,
-                to(y.address()),
+                to(y.on(self)),
                 to(argmax),
             );
         }
@@ -79,6 +78,11 @@ impl ConvOps for Cuda {
         dx: Option<(Write, CudaViewMut<'_, f32>)>,
     ) {
         assert!(x.len() == spec.input_len() && w.len() == spec.weight_len(), "conv2d_grad operands");
+        let is_as_long = |to: &Option<(Write, CudaViewMut<'_, f32>)>, len| {
+            to.as_ref().is_none_or(|(_, to)| to.len() == len)
+        };
+        assert!(is_as_long(&dw, spec.weight_len()) && is_as_long(&db, spec.o), "conv2d_grad of parameters");
+        assert!(is_as_long(&dx, spec.input_len()), "conv2d_grad of the input");
         if spec.n == 0 {
             for (write, out) in [dw, db].into_iter().flatten() {
                 if write == Write::Set {
@@ -93,7 +97,7 @@ impl ConvOps for Cuda {
             // the first images set what all others add to
             let of_part = |write: Write| if part.images.start == 0 { write } else { Write::Add };
             if let Some((write, db)) = &db {
-                let (grid, to) = (Grid::rows(part.og, part.width), part.bias(db.address()));
+                let (grid, to) = (Grid::rows(part.og, part.width), part.bias(db.on(self)));
                 let (rows, len, add) = (part.og as u64, part.width as u64, adds(of_part(*write)));
                 self.device.sum_rows(grid, dsums.at(), rows, len, add, to);
             }
@@ -103,7 +107,7 @@ impl ConvOps for Cuda {
             let Some(columns) = self.scratch::<f32>(part.taps * part.width) else { return };
             let grid = Grid::over(part.taps * part.width);
             if let Some((write, dw)) = &dw {
-                self.device.im2col(grid, part.extents, part.input(x.address()), columns.at());
+                self.device.im2col(grid, part.extents, part.input(x.on(self)), columns.at());
                 let product = MatmulSpec {
                     batch: 1,
                     m: part.og,
@@ -113,7 +117,7 @@ impl ConvOps for Cuda {
                     b: Mat::dense(part.taps, part.width).t(),
                     c: Mat::dense(part.og, part.taps),
                 };
-                let to = part.weight(dw.address());
+                let to = part.weight(dw.on(self));
                 self.product(&product, dsums.at(), columns.at(), of_part(*write), to);
             }
             if let Some((write, dx)) = &dx {
@@ -126,9 +130,9 @@ impl ConvOps for Cuda {
                     b: Mat::dense(part.og, part.width),
                     c: Mat::dense(part.taps, part.width),
                 };
-                self.product(&product, part.weight(w.address()), dsums.at(), Write::Set, columns.at());
+                self.product(&product, part.weight(w.on(self)), dsums.at(), Write::Set, columns.at());
                 let grid = Grid::over(part.images.len() * part.cells_in);
-                let to = part.input(dx.address());
+                let to = part.input(dx.on(self));
                 self.device.col2im(grid, part.extents, columns.at(), adds(*write), to);
             }
         }
@@ -239,6 +243,9 @@ impl<'a> Cause<'a> {
     ) -> Self {
         let outs = spec.o * act.out_hw(spec.out_hw()).iter().product::<usize>();
         assert_eq!(dy.len(), spec.n * outs, "the gradient of a convolution");
+        assert!(act == Activation::None || y.len() == dy.len(), "the output of a convolution");
+        let places = argmax.map_or(0, |places| places.len());
+        assert!(act != Activation::ReluPool2 || places == dy.len(), "the places of a convolution's maxima");
         Cause { act, y, argmax, dy, outs }
     }
 }
@@ -248,8 +255,8 @@ impl Cuda {
     pub(super) fn spread(&self, part: &Part, cause: &Cause<'_>) -> Option<CudaBuf<f32>> {
         let dsums = self.scratch::<f32>(part.og * part.width)?;
         let first = 4 * (part.images.start * cause.outs) as u64;
-        let (y, dy) = (cause.y.address() + first, cause.dy.address() + first);
-        let argmax = cause.argmax.map_or(0, |a| a.address() + first);
+        let (y, dy) = (cause.y.on(self) + first, cause.dy.on(self) + first);
+        let argmax = cause.argmax.map_or(0, |a| a.on(self) + first);
         let grid = Grid::over(part.og * part.width);
         self.device.conv_spread(grid, part.extents, code(cause.act), dy, y, argmax, dsums.at());
         Some(dsums)

@@ -15,11 +15,12 @@ impl LayoutOps for Cuda {
         (out, to): (CudaViewMut<'_, f32>, Strided),
     ) {
         assert_eq!(from.shape, to.shape, "copy_strided");
+        assert!(from.end() <= x.len() && to.end() <= out.len(), "copy_strided");
         let n = from.shape.len();
         if n == 0 || self.small("a strided copy", n).is_none() {
             return;
         }
         let Some(Walk { len, extents, a, b }) = Walk::new(&from, &to) else { return };
-        self.device.copy_strided(Grid::over(n), x.address(), extents, a, b, adds(write), out.address(), len);
+        self.device.copy_strided(Grid::over(n), x.on(self), extents, a, b, adds(write), out.on(self), len);
     }
 }

@@ -7,7 +7,6 @@ use phalanx_tensor::Write;
 use phalanx_tensor::op::LossOps;
 
 impl LossOps for Cuda {
-    /// 0 hits where the device failed.
     fn cross_entropy(
         &self,
         d: usize,
@@ -15,12 +14,14 @@ impl LossOps for Cuda {
         labels: CudaView<'_, u32>,
         loss: CudaViewMut<'_, f32>,
         lse: CudaViewMut<'_, f32>,
-    ) -> usize {
+        hits: CudaViewMut<'_, u32>,
+    ) {
         let rows = labels.len();
         assert!(logits.len() == rows * d && loss.len() == rows && lse.len() == rows, "cross_entropy");
-        let Some(count) = self.uploaded(&[0_u32]) else { return 0 };
-        let [x, labels] = [logits.address(), labels.address()];
-        let [loss, lse] = [loss.address(), lse.address()];
+        assert_eq!(hits.len(), 1, "one number of hits");
+        self.device.zero(hits.on(self), size_of::<u32>());
+        let [x, labels] = [logits.on(self), labels.on(self)];
+        let [loss, lse] = [loss.on(self), lse.on(self)];
         self.device.cross_entropy(
             Grid::rows(rows, d),
             rows as u64,
@@ -29,10 +30,8 @@ impl LossOps for Cuda {
             labels,
             loss,
             lse,
-            count.at(),
+            hits.on(self),
         );
-        let mut hits = [0_u32];
-        if self.device.read(count.at(), &mut hits) { hits[0] as usize } else { 0 }
     }
 
     fn cross_entropy_grad(
@@ -49,8 +48,8 @@ impl LossOps for Cuda {
         assert!(logits.len() == rows * d && dx.len() == logits.len(), "cross_entropy_grad");
         assert!(lse.len() == rows && dloss.len() == rows, "cross_entropy_grad");
         let (grid, rows, d) = (Grid::rows(rows, d), rows as u64, d as u64);
-        let [x, lse, dloss] = [logits.address(), lse.address(), dloss.address()];
-        let (labels, add) = (labels.address(), adds(write));
-        self.device.cross_entropy_grad(grid, rows, d, x, labels, lse, dloss, add, dx.address());
+        let [x, lse, dloss] = [logits.on(self), lse.on(self), dloss.on(self)];
+        let (labels, add) = (labels.on(self), adds(write));
+        self.device.cross_entropy_grad(grid, rows, d, x, labels, lse, dloss, add, dx.on(self));
     }
 }

@@ -22,7 +22,10 @@ impl MatmulOps for Cuda {
         write: Write,
         c: CudaViewMut<'_, f32>,
     ) {
-        self.product(spec, a.address(), b.address(), write, c.address());
+        let MatmulSpec { batch, m, n, k, .. } = *spec;
+        assert!(spec.a.end(m, k, batch) <= a.len() && spec.b.end(k, n, batch) <= b.len(), "matmul operands");
+        assert!(spec.c.end(m, n, batch) <= c.len(), "matmul output");
+        self.product(spec, a.on(self), b.on(self), write, c.on(self));
     }
 
     fn linear(
@@ -39,6 +42,7 @@ impl MatmulOps for Cuda {
     ) {
         assert!(x.len() == m * k && w.len() == n * k && y.len() == m * n, "linear");
         assert!(bias.is_none_or(|b| b.len() == n), "a bias an output");
+        assert!(pre.as_ref().is_none_or(|pre| pre.len() == y.len()), "linear");
         let spec = MatmulSpec {
             batch: 1,
             m,
@@ -50,12 +54,12 @@ impl MatmulOps for Cuda {
         };
         let relu = act == Some(UnaryKind::Relu);
         let sums = match (&pre, act) {
-            (Some(pre), Some(_)) if !relu => pre.address(),
-            _ => y.address(),
+            (Some(pre), Some(_)) if !relu => pre.on(self),
+            _ => y.on(self),
         };
-        self.product(&spec, x.address(), w.address(), Write::Set, sums);
+        self.product(&spec, x.on(self), w.on(self), Write::Set, sums);
         if bias.is_some() || relu {
-            let bias = bias.map_or(0, |bias| bias.address());
+            let bias = bias.map_or(0, |bias| bias.on(self));
             self.device.bias_act(Grid::rows(m, n), m as u64, n as u64, bias, u32::from(relu), sums);
         }
         match (act, pre) {

@@ -23,7 +23,7 @@ impl NormOps for Cuda {
         let rows = x.len() / d.max(1);
         let (grid, eps) = (Grid::rows(rows, d), f32::from_f64(eps));
         let [x, gain, bias, y, stats] =
-            [x.address(), gain.address(), bias.address(), y.address(), stats.address()];
+            [x.on(self), gain.on(self), bias.on(self), y.on(self), stats.on(self)];
         self.device.layer_norm(grid, rows as u64, d as u64, eps, x, gain, bias, y, stats);
     }
 
@@ -55,7 +55,7 @@ impl NormOps for Cuda {
         assert!(x.len() == y.len() && gain.len() == d && stats.len() * d == x.len(), "rms_norm");
         let rows = x.len() / d.max(1);
         let (grid, eps) = (Grid::rows(rows, d), f32::from_f64(eps));
-        let [x, gain, y, stats] = [x.address(), gain.address(), y.address(), stats.address()];
+        let [x, gain, y, stats] = [x.on(self), gain.on(self), y.on(self), stats.on(self)];
         self.device.rms_norm(grid, rows as u64, d as u64, eps, x, gain, y, stats);
     }
 
@@ -84,10 +84,12 @@ impl NormOps for Cuda {
     ) {
         assert!(x.len() == n * c * hw && y.len() == x.len() && sums.len() == 2 * c, "channel_sums");
         let Some(out) = self.scratch::<f64>(sums.len()) else { return sums.fill(f64::NAN) };
-        self.small("sums over cells of a channel", n * hw);
-        let extents = [n, c, hw].map(|n| self.small("sums over channels", n));
-        let [Some(images), Some(channels), Some(cells)] = extents else { return sums.fill(f64::NAN) };
-        let (grid, [x, y]) = (Grid::rows(c, n * hw), [x.address(), y.address()]);
+        // the cells of a channel are counted in 32 bits as well
+        let extents = [n, c, hw, n * hw].map(|n| self.small("sums over channels", n));
+        let [Some(images), Some(channels), Some(cells), Some(_)] = extents else {
+            return sums.fill(f64::NAN);
+        };
+        let (grid, [x, y]) = (Grid::rows(c, n * hw), [x.on(self), y.on(self)]);
         self.device.channel_sums(grid, images, channels, cells, x, y, out.at());
         if !self.device.read(out.at(), sums) {
             sums.fill(f64::NAN);
@@ -108,7 +110,7 @@ impl NormOps for Cuda {
         assert!(x.len() == n * c * hw && y.len() == x.len() && coefficients.len() == 3 * c, "channel_affine");
         let narrow: Vec<f32> = coefficients.iter().map(|k| f32::from_f64(*k)).collect();
         let Some(k) = self.uploaded(&narrow) else { return };
-        let (grid, [x, y, out]) = (Grid::rows(n * c, hw), [x.address(), y.address(), out.address()]);
+        let (grid, [x, y, out]) = (Grid::rows(n * c, hw), [x.on(self), y.on(self), out.on(self)]);
         let (planes, c, hw) = ((n * c) as u64, c as u64, hw as u64);
         self.device.channel_affine(grid, planes, c, hw, k.at(), x, y, adds(write), out);
     }
@@ -131,9 +133,9 @@ impl Cuda {
         assert!(x.len() == dy.len() && dx.1.len() == x.len() && dgain.1.len() == d, "the gradient of a norm");
         assert_eq!(stats.len() * d, per_row as usize * x.len(), "the gradient of a norm");
         let rows = x.len() / d.max(1);
-        let [x, stats, dy] = [x.address(), stats.address(), dy.address()];
-        self.add_norm_gains([1, rows, d], per_row, x, stats, dy, (dgain.0, dgain.1.address()));
-        let (grid, add, gain, dx) = (Grid::rows(rows, d), adds(dx.0), gain.address(), dx.1.address());
+        let [x, stats, dy] = [x.on(self), stats.on(self), dy.on(self)];
+        self.add_norm_gains([1, rows, d], per_row, x, stats, dy, (dgain.0, dgain.1.on(self)));
+        let (grid, add, gain, dx) = (Grid::rows(rows, d), adds(dx.0), gain.on(self), dx.1.on(self));
         self.device.norm_grad(grid, rows as u64, d as u64, per_row, x, gain, stats, dy, add, dx);
     }
 
@@ -147,8 +149,10 @@ impl Cuda {
         dy: Ptr,
         (write, gains): (Write, Ptr),
     ) {
-        let grid = Grid::columns(d, samples);
-        let (samples, steps, d) = (samples as u64, steps as u64, d as u64);
-        self.device.norm_gains(grid, samples, steps, d, per_row, x, stats, dy, adds(write), gains);
+        let extents = [samples, steps, d];
+        let [samples, steps, d] = extents.map(|n| n as u64);
+        self.in_parts(extents, write, gains, |parts, grid, add, gains| {
+            self.device.norm_gains(grid, samples, steps, d, parts, per_row, x, stats, dy, add, gains);
+        });
     }
 }

@@ -16,12 +16,12 @@ impl OptimOps for Cuda {
         assert_eq!(params.len(), grads.len(), "sgd");
         let (n, keep) = (params.len(), keep(step.lr, step.weight_decay));
         let [lr, momentum, scale] = [step.lr, step.momentum, step.grad_scale].map(f32::from_f64);
-        let [p, g] = [params.address(), grads.address()];
+        let [p, g] = [params.on(self), grads.on(self)];
         if step.momentum == 0.0 {
             return self.device.sgd(Grid::over(n), lr, keep, scale, p, g, n as u64);
         }
         assert_eq!(params.len(), velocity.len(), "sgd");
-        let (nesterov, v) = (u32::from(step.nesterov), velocity.address());
+        let (nesterov, v) = (u32::from(step.nesterov), velocity.on(self));
         self.device.sgd_momentum(Grid::over(n), lr, momentum, nesterov, keep, scale, p, g, v, n as u64);
     }
 
@@ -47,7 +47,7 @@ impl OptimOps for Cuda {
         ]
         .map(f32::from_f64);
         let keep = keep(step.lr, step.weight_decay);
-        let [p, g, m, v] = [params.address(), grads.address(), first.address(), second.address()];
+        let [p, g, m, v] = [params.on(self), grads.on(self), first.on(self), second.on(self)];
         let grid = Grid::over(n);
         self.device.adamw(
             grid,
@@ -77,7 +77,7 @@ impl OptimOps for Cuda {
         assert!([grads.len(), sum.len()] == [params.len(); 2], "adagrad");
         let (n, keep) = (params.len(), keep(step.lr, step.weight_decay));
         let [lr, eps, scale] = [step.lr, step.eps, step.grad_scale].map(f32::from_f64);
-        let [p, g, s] = [params.address(), grads.address(), sum.address()];
+        let [p, g, s] = [params.on(self), grads.on(self), sum.on(self)];
         self.device.adagrad(Grid::over(n), lr, eps, keep, scale, p, g, s, n as u64);
     }
 }

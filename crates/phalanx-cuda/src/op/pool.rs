@@ -15,8 +15,9 @@ impl PoolOps for Cuda {
         y: CudaViewMut<'_, f32>,
         argmax: CudaViewMut<'_, u32>,
     ) {
+        check(spec, x.len(), [y.len(), argmax.len()]);
         let Some((pool, [_, outs])) = self.pool_extents(spec) else { return };
-        let [x, y, argmax] = [x.address(), y.address(), argmax.address()];
+        let [x, y, argmax] = [x.on(self), y.on(self), argmax.on(self)];
         self.device.max_pool(Grid::over(outs as usize), pool, outs, x, y, argmax);
     }
 
@@ -27,9 +28,10 @@ impl PoolOps for Cuda {
         dy: CudaView<'_, f32>,
         dx: CudaViewMut<'_, f32>,
     ) {
+        check(spec, dx.len(), [argmax.len(), dy.len()]);
         let Some((pool, [cells, _])) = self.pool_extents(spec) else { return };
-        let [dy, dx] = [dy.address(), dx.address()];
-        self.device.max_pool_grad(Grid::over(cells as usize), pool, cells, argmax.address(), dy, dx);
+        let [dy, dx] = [dy.on(self), dx.on(self)];
+        self.device.max_pool_grad(Grid::over(cells as usize), pool, cells, argmax.on(self), dy, dx);
     }
 
     fn max_pool2d_tangent(
@@ -39,14 +41,16 @@ impl PoolOps for Cuda {
         x: CudaView<'_, f32>,
         y: CudaViewMut<'_, f32>,
     ) {
+        check(spec, x.len(), [argmax.len(), y.len()]);
         let Some((pool, [_, outs])) = self.pool_extents(spec) else { return };
-        let [x, y] = [x.address(), y.address()];
-        self.device.max_pool_tangent(Grid::over(outs as usize), pool, outs, argmax.address(), x, y);
+        let [x, y] = [x.on(self), y.on(self)];
+        self.device.max_pool_tangent(Grid::over(outs as usize), pool, outs, argmax.on(self), x, y);
     }
 
     fn avg_pool2d(&self, spec: &PoolSpec, x: CudaView<'_, f32>, y: CudaViewMut<'_, f32>) {
+        check(spec, x.len(), [y.len()]);
         let Some((pool, [_, outs])) = self.pool_extents(spec) else { return };
-        let [x, y] = [x.address(), y.address()];
+        let [x, y] = [x.on(self), y.on(self)];
         self.device.avg_pool(Grid::over(outs as usize), pool, outs, scale(spec), x, y);
     }
 
@@ -57,8 +61,9 @@ impl PoolOps for Cuda {
         write: Write,
         dx: CudaViewMut<'_, f32>,
     ) {
+        check(spec, dx.len(), [dy.len()]);
         let Some((pool, [cells, _])) = self.pool_extents(spec) else { return };
-        let [dy, dx] = [dy.address(), dx.address()];
+        let [dy, dx] = [dy.on(self), dx.on(self)];
         self.device.avg_pool_grad(Grid::over(cells as usize), pool, cells, scale(spec), dy, adds(write), dx);
     }
 }
@@ -78,6 +83,13 @@ impl Cuda {
         };
         Some((pool, pair(counts)?))
     }
+}
+
+/// The lengths before and after the pooling.
+#[track_caller]
+fn check<const N: usize>(spec: &PoolSpec, before: usize, after: [usize; N]) {
+    let [cells, outs] = [spec.hw, spec.out_hw()].map(|[h, w]| spec.planes * h * w);
+    assert!(before == cells && after.iter().all(|len| *len == outs), "the operands of a pooling");
 }
 
 fn scale(spec: &PoolSpec) -> f32 {

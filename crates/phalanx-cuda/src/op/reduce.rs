@@ -22,12 +22,13 @@ impl ReduceOps for Cuda {
         out: CudaViewMut<'_, f32>,
     ) {
         assert!(x.len() == outer * len * inner && out.len() == outer * inner, "sum_axis");
-        let (x, out, add) = (x.address(), out.address(), adds(write));
+        let (x, out) = (x.on(self), out.on(self));
         if inner == 1 {
-            self.device.sum_rows(Grid::rows(outer, len), x, outer as u64, len as u64, add, out);
+            self.device.sum_rows(Grid::rows(outer, len), x, outer as u64, len as u64, adds(write), out);
         } else {
-            let grid = Grid::columns(inner, outer);
-            self.device.sum_columns(grid, x, outer as u64, len as u64, inner as u64, add, out);
+            self.in_parts([outer, len, inner], write, out, |parts, grid, add, out| {
+                self.device.sum_columns(grid, x, outer as u64, len as u64, inner as u64, parts, add, out);
+            });
         }
     }
 
@@ -41,7 +42,7 @@ impl ReduceOps for Cuda {
     ) {
         assert!(x.len() == outer * len * inner && out.len() == outer * inner && len > 0, "max_axis");
         let grid = Grid::over(out.len());
-        self.device.max_axis(grid, x.address(), outer as u64, len as u64, inner as u64, out.address());
+        self.device.max_axis(grid, x.on(self), outer as u64, len as u64, inner as u64, out.on(self));
     }
 
     /// Sums are NaN where the device failed.
@@ -50,7 +51,7 @@ impl ReduceOps for Cuda {
         let runs = n.div_ceil(RUN);
         let mut sums = vec![[0.0_f64; 3]; runs];
         let Some(out) = self.scratch::<[f64; 3]>(runs) else { return FAILED };
-        self.device.moments(Grid::groups(runs, LANES), x.address(), n as u64, runs as u64, out.at());
+        self.device.moments(Grid::groups(runs, LANES), x.on(self), n as u64, runs as u64, out.at());
         if !self.device.read(out.at(), &mut sums) {
             return FAILED;
         }
@@ -70,14 +71,44 @@ impl ReduceOps for Cuda {
     fn dot(&self, x: CudaView<'_, f32>, y: CudaView<'_, f32>) -> f64 {
         assert_eq!(x.len(), y.len(), "dot");
         let mut dots = [0.0];
-        self.add_row_dots(x.len(), x.address(), (y.address(), x.len()), &mut dots);
+        self.add_row_dots(x.len(), x.on(self), (y.on(self), x.len()), &mut dots);
         dots[0]
     }
 }
 
 const FAILED: Moments = Moments { sum_sq: f64::NAN, sum_abs: f64::NAN, nonfinite: 0 };
 
+/// Rows that make a part of a sum worth while, and blocks that keep a device busy.
+const LEAST_ROWS: usize = 128;
+const ENOUGH_BLOCKS: usize = 512;
+
+/// In how many parts rows are summed: many where columns are few. A function of the extents alone, and so are the bits.
+fn parts(outer: usize, len: usize, inner: usize) -> usize {
+    let blocks = (inner.div_ceil(32) * outer).max(1);
+    (ENOUGH_BLOCKS / blocks).min(len / LEAST_ROWS).max(1)
+}
+
 impl Cuda {
+    /// Sums over the middle extent of `outer x len x inner` by `sum`, which is given the number of parts, a grid, whether to
+    /// add, and where `outer x parts x inner` sums go; these are then added up in order.
+    pub(super) fn in_parts(
+        &self,
+        [outer, len, inner]: [usize; 3],
+        write: Write,
+        out: Ptr,
+        sum: impl Fn(u64, Grid, u32, Ptr),
+    ) {
+        let parts = parts(outer, len, inner);
+        if parts == 1 {
+            return sum(1, Grid::columns(inner, outer), adds(write), out);
+        }
+        let Some(sums) = self.scratch::<f32>(outer * parts * inner) else { return };
+        let (grid, parts) = (Grid::columns(inner, outer * parts), parts as u64);
+        sum(parts, grid, 0, sums.at());
+        let grid = Grid::columns(inner, outer);
+        self.device.sum_columns(grid, sums.at(), outer as u64, parts, inner as u64, 1, adds(write), out);
+    }
+
     /// Adds the inner product of each row of `d` elements of `a` with that of `b`, whose rows lie `step_b` apart: `d`, or 0
     /// where one serves all. NaN where the device failed.
     pub(super) fn add_row_dots(&self, d: usize, a: Ptr, (b, step_b): (Ptr, usize), out: &mut [f64]) {
@@ -96,5 +127,18 @@ impl Cuda {
         for (out, parts) in out.iter_mut().zip(parts.chunks_exact(runs)) {
             *out += if is_read { parts.iter().sum::<f64>() } else { f64::NAN };
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::parts;
+
+    #[test]
+    fn rows_are_summed_in_parts_where_columns_are_few() {
+        // the gradient of a bias of 768 outputs, and of one of 10
+        assert_eq!([parts(1, 32_768, 768), parts(1, 32_768, 10)], [21, 256]);
+        assert_eq!([parts(1, 255, 10), parts(1, 256, 10), parts(600, 32_768, 32)], [1, 2, 1]);
+        assert_eq!(parts(0, 0, 0), 1);
     }
 }

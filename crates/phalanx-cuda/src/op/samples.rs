@@ -1,19 +1,17 @@
 //! Lengths of the gradients of single samples.
 
+use super::SPACE;
 use super::conv::{Cause, Part};
 use crate::grid::Grid;
 use crate::{Cuda, CudaView, CudaViewMut};
 use phalanx_tensor::Write;
 use phalanx_tensor::op::{ConvSamples, Mat, MatmulSpec, SampleOps, SampleRows};
 
-/// Bytes of work space that samples at once may need; one sample may need more.
-const SPACE: usize = 256 << 20;
-
 impl SampleOps for Cuda {
     fn row_dots(&self, d: usize, a: CudaView<'_, f32>, b: CudaView<'_, f32>, out: &mut [f64]) {
         let shared = b.len() == d && a.len() != d;
         assert!(a.len() == out.len() * d && (shared || b.len() == a.len()), "row_dots");
-        self.add_row_dots(d, a.address(), (b.address(), if shared { 0 } else { d }), out);
+        self.add_row_dots(d, a.on(self), (b.on(self), if shared { 0 } else { d }), out);
     }
 
     /// # Numerics
@@ -29,7 +27,7 @@ impl SampleOps for Cuda {
         let steps = rows.steps;
         assert!(x.len() == rows.rows() * k && dy.len() == rows.rows() * n, "linear_norms");
         assert_eq!(out.len(), rows.samples, "linear_norms");
-        let (x, dy) = (x.address(), dy.address());
+        let (x, dy) = (x.on(self), dy.on(self));
         if steps * n * k == 0 {
             return;
         }
@@ -61,11 +59,12 @@ impl SampleOps for Cuda {
     }
 
     fn conv2d_norms(&self, conv: &ConvSamples<'_, Self>, weight: &mut [f64], mut bias: Option<&mut [f64]>) {
-        assert_eq!(weight.len(), conv.spec.n, "conv2d_norms");
+        assert!(weight.len() == conv.spec.n && conv.x.len() == conv.spec.input_len(), "conv2d_norms");
+        assert!(bias.as_ref().is_none_or(|bias| bias.len() == conv.spec.n), "conv2d_norms");
         let cause = Cause::new(&conv.spec, conv.act, conv.y, conv.argmax, conv.dy);
         for part in Part::all(self, &conv.spec) {
             let Some(dsums) = self.spread(&part, &cause) else { return };
-            let Some(grads) = self.image_weight_grads(&part, conv.x.address(), dsums.at()) else { return };
+            let Some(grads) = self.image_weight_grads(&part, conv.x.on(self), dsums.at()) else { return };
             let len = part.og * part.taps;
             self.add_row_dots(len, grads.at(), (grads.at(), len), &mut weight[part.images.clone()]);
             if let Some(bias) = bias.as_deref_mut() {
@@ -82,15 +81,19 @@ impl SampleOps for Cuda {
         mut b: Option<(CudaView<'_, f32>, &mut [f64])>,
     ) {
         assert!(weight.len() == conv.spec.n && w.len() == conv.spec.weight_len(), "conv2d_products");
+        assert_eq!(conv.x.len(), conv.spec.input_len(), "conv2d_products");
+        let fits =
+            |(w, out): &(CudaView<'_, f32>, &mut [f64])| w.len() == conv.spec.o && out.len() == conv.spec.n;
+        assert!(b.as_ref().is_none_or(fits), "conv2d_products");
         let cause = Cause::new(&conv.spec, conv.act, conv.y, conv.argmax, conv.dy);
         for part in Part::all(self, &conv.spec) {
             let Some(dsums) = self.spread(&part, &cause) else { return };
-            let Some(grads) = self.image_weight_grads(&part, conv.x.address(), dsums.at()) else { return };
-            let (len, w) = (part.og * part.taps, part.weight(w.address()));
+            let Some(grads) = self.image_weight_grads(&part, conv.x.on(self), dsums.at()) else { return };
+            let (len, w) = (part.og * part.taps, part.weight(w.on(self)));
             self.add_row_dots(len, grads.at(), (w, 0), &mut weight[part.images.clone()]);
             if let Some((b, bias)) = &mut b {
                 let Some(sums) = self.image_bias_grads(&part, dsums.at()) else { return };
-                let b = part.bias(b.address());
+                let b = part.bias(b.on(self));
                 self.add_row_dots(part.og, sums.at(), (b, 0), &mut bias[part.images.clone()]);
             }
         }
@@ -114,7 +117,7 @@ impl SampleOps for Cuda {
         }
         let mut parts = vec![0.0_f64; positions];
         let Some(norms) = self.scratch::<f64>(positions) else { return out.fill(f64::NAN) };
-        let [ids, dy] = [ids.address(), dy.address()];
+        let [ids, dy] = [ids.on(self), dy.on(self)];
         let grid = Grid::rows(positions, d);
         self.device.gather_norms(grid, positions as u64, steps as u64, d as u64, ids, dy, norms.at());
         let is_read = self.device.read(norms.at(), &mut parts);
@@ -136,7 +139,7 @@ impl SampleOps for Cuda {
         assert!(x.len() == count * d && dy.len() == x.len() && gains.len() == rows.samples * d, "norm_gains");
         let per_row = if stats.len() == 2 * count { 2 } else { 1 };
         assert_eq!(stats.len(), count * per_row as usize, "norm_gains");
-        let [x, stats, dy, gains] = [x.address(), stats.address(), dy.address(), gains.address()];
+        let [x, stats, dy, gains] = [x.on(self), stats.on(self), dy.on(self), gains.on(self)];
         self.add_norm_gains([rows.samples, rows.steps, d], per_row, x, stats, dy, (Write::Set, gains));
     }
 }

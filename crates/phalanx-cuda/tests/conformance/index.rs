@@ -1,7 +1,8 @@
 //! Lookups.
 
-use crate::held::{Held, Ids, WRITES, assert_bits, both, ids, normals};
-use phalanx_tensor::op::IndexOps;
+use crate::held::{Held, Ids, WRITES, assert_bits, both, gpu, ids, normals};
+use phalanx_tensor::op::{IndexOps, LossOps as _};
+use phalanx_tensor::{Backend as _, Write};
 
 #[test]
 fn rows_are_gathered_and_scattered_in_order() {
@@ -37,4 +38,24 @@ fn rows_are_gathered_and_scattered_in_order() {
             }),
         );
     }
+}
+
+/// Where the CPU panics. No memory of another buffer is read or written.
+#[test]
+fn what_an_index_beyond_the_table_names_is_nan() {
+    let b = &gpu();
+    let (mut table, picked) = (Held::new(b, &[1.0; 12]), Ids::new(b, &[1, u32::MAX, 3]));
+    let mut y = Held::new(b, &[7.0; 12]);
+    b.gather_rows(4, table.view(), picked.view(), y.write());
+    let got = y.get();
+    assert!(got[..4] == [1.0; 4] && got[4..].iter().all(|y| y.is_nan()), "{got:?}");
+    let dy = Held::new(b, &[1.0; 12]);
+    b.scatter_rows(4, picked.view(), dy.view(), Write::Add, table.write());
+    assert_eq!(table.get(), [[1.0; 4], [2.0; 4], [1.0; 4]].concat());
+    let (mut loss, mut lse) = (Held::new(b, &[0.0; 3]), Held::new(b, &[0.0; 3]));
+    let mut hits = Ids::new(b, &[7]);
+    b.cross_entropy(4, y.view(), picked.view(), loss.write(), lse.write(), hits.write());
+    assert_eq!(hits.get(), [0]);
+    assert_eq!(loss.get().iter().map(|l| l.is_nan()).collect::<Vec<_>>(), [false, true, true]);
+    b.check().expect("the device is well");
 }

@@ -16,8 +16,9 @@ fn losses_hits_and_gradients() {
         let forward = both!(|b| {
             let (x, labels) = (Held::new(b, &x), Ids::new(b, &labels));
             let (mut loss, mut lse) = (Held::new(b, &vec![0.0; rows]), Held::new(b, &vec![0.0; rows]));
-            let hits = b.cross_entropy(d, x.view(), labels.view(), loss.write(), lse.write());
-            [vec![hits as f32], loss.get(), lse.get()].concat()
+            let mut hits = Ids::new(b, &[9]);
+            b.cross_entropy(d, x.view(), labels.view(), loss.write(), lse.write(), hits.write());
+            [vec![hits.get()[0] as f32], loss.get(), lse.get()].concat()
         });
         assert_eq!(forward.0[0], forward.1[0], "hits of {rows} x {d}");
         assert_close("loss", 2e-6, forward);
@@ -29,7 +30,8 @@ fn losses_hits_and_gradients() {
                     let (x, labels) = (Held::new(b, &x), Ids::new(b, &labels));
                     let (mut loss, mut lse) =
                         (Held::new(b, &vec![0.0; rows]), Held::new(b, &vec![0.0; rows]));
-                    b.cross_entropy(d, x.view(), labels.view(), loss.write(), lse.write());
+                    let mut hits = Ids::new(b, &[0]);
+                    b.cross_entropy(d, x.view(), labels.view(), loss.write(), lse.write(), hits.write());
                     let (dloss, mut dx) = (Held::new(b, &dloss), Held::new(b, &old));
                     b.cross_entropy_grad(
                         d,
@@ -53,7 +55,9 @@ fn a_logit_that_is_not_a_number_makes_no_hit() {
     let (want, got) = both!(|b| {
         let (x, labels) = (Held::new(b, &x), Ids::new(b, &[0, 0]));
         let (mut loss, mut lse) = (Held::new(b, &[0.0; 2]), Held::new(b, &[0.0; 2]));
-        let hits = b.cross_entropy(3, x.view(), labels.view(), loss.write(), lse.write());
+        let mut hits = Ids::new(b, &[0]);
+        b.cross_entropy(3, x.view(), labels.view(), loss.write(), lse.write(), hits.write());
+        let hits = hits.get()[0];
         (hits, loss.get()[0].is_nan(), loss.get()[1].is_finite())
     });
     assert_eq!(want, got);

@@ -44,6 +44,13 @@ fn batches_and_parts_of_matrices() {
     compare(&MatmulSpec { batch: 1, a: wide(0), b: wide(0), c: wide(0), ..dense }, [64, 80, 64]);
 }
 
+/// Versions of cuBLAS, and the stand-in, take 65535 matrices.
+#[test]
+fn more_matrices_than_a_call_of_cublas_takes() {
+    let (batch, one) = (70_000, Mat::dense(1, 1));
+    compare(&MatmulSpec { batch, m: 1, n: 1, k: 1, a: one, b: one.shared(), c: one }, [batch, 1, batch]);
+}
+
 /// What cuBLAS does not take: neither rows nor columns contiguous, rows that are one, nothing to sum.
 #[test]
 fn layouts_of_the_kernel_of_our_own() {

@@ -1,9 +1,12 @@
 //! Buffers, views and the pool.
 
 use crate::held::{Held, Ids, gpu, normals};
-use phalanx_cuda::Cuda;
-use phalanx_tensor::op::{Activation, ConvOps as _, ConvSpec, ElementwiseOps as _, ReduceOps as _};
-use phalanx_tensor::{Backend as _, Memory as _, Write};
+use phalanx_cuda::{Cuda, CudaView, CudaViewMut};
+use phalanx_tensor::op::{
+    Activation, BinaryKind, ConvOps as _, ConvSpec, ElementwiseOps as _, LayoutOps as _, Mat, MatmulOps as _,
+    MatmulSpec, PoolOps as _, PoolSpec, ReduceOps as _, Strided,
+};
+use phalanx_tensor::{Backend as _, Memory as _, Shape, Write};
 
 #[test]
 fn what_was_written_is_read() {
@@ -46,6 +49,55 @@ fn a_view_beyond_its_buffer_is_a_bug_of_the_caller() {
     let _ = gpu.view(&buf, 3..11);
 }
 
+/// Ten elements beside others of the pool, and what would walk eleven.
+fn beyond(op: impl FnOnce(&Cuda, CudaView<'_, f32>, CudaViewMut<'_, f32>)) {
+    let gpu = gpu();
+    let (x, mut y) = (gpu.alloc(10).unwrap(), gpu.alloc(10).unwrap());
+    op(&gpu, gpu.view(&x, 0..10), gpu.view_mut(&mut y, 0..10));
+}
+
+#[test]
+#[should_panic(expected = "matmul operands")]
+fn a_product_beyond_its_operands() {
+    let mat = Mat::dense(1, 1);
+    let a = Mat { rows: 5, ..mat };
+    // the third row begins at 10
+    let spec = MatmulSpec { batch: 1, m: 3, n: 1, k: 1, a, b: mat, c: mat };
+    beyond(|gpu, x, y| gpu.matmul(&spec, x, x, Write::Set, y));
+}
+
+#[test]
+#[should_panic(expected = "copy_strided")]
+fn a_copy_beyond_its_source() {
+    let to = Strided::dense(Shape::from([10]));
+    beyond(|gpu, x, y| gpu.copy_strided((x, Strided { offset: 1, ..to }), Write::Set, (y, to)));
+}
+
+#[test]
+#[should_panic(expected = "binary")]
+fn an_addition_beyond_its_operands() {
+    let dense = Strided::dense(Shape::from([10]));
+    let skipping = Strided { offset: 1, ..dense };
+    beyond(|gpu, x, y| gpu.binary(BinaryKind::Add, (x, dense), (x, skipping), Write::Set, y));
+}
+
+#[test]
+#[should_panic(expected = "the operands of a pooling")]
+fn a_pooling_beyond_its_planes() {
+    let spec = PoolSpec { planes: 11, hw: [1, 1], kernel: [1, 1], stride: [1, 1], padding: [0, 0] };
+    beyond(|gpu, x, y| gpu.avg_pool2d(&spec, x, y));
+}
+
+/// It may be reached, but nothing would order the two devices.
+#[test]
+#[should_panic(expected = "memory of cuda:0 for another device's operator")]
+fn an_operand_of_another_device_is_a_bug_of_the_caller() {
+    gpu();
+    let (one, other) = (Cuda::open(0).expect("a device"), Cuda::open(0).expect("a device"));
+    let mut buf = one.alloc(10).expect("memory");
+    other.fill(1.0, one.view_mut(&mut buf, 0..10));
+}
+
 /// What was given back is used again: the second round takes nothing from the driver, work space of operators included.
 #[test]
 fn a_warmed_up_step_allocates_nothing() {
@@ -82,6 +134,17 @@ fn a_warmed_up_step_allocates_nothing() {
         assert_eq!(step().to_bits(), first.to_bits(), "the same bits every time");
     }
     assert_eq!(gpu.held(), held);
+}
+
+#[test]
+fn what_is_kept_goes_back_when_it_is_asked_for() {
+    gpu();
+    let gpu = Cuda::open(0).expect("a device");
+    let kept = Held::new(&gpu, &[1.0; 100]);
+    drop(Held::new(&gpu, &[2.0; 1000]));
+    assert_eq!(gpu.held(), 4400);
+    gpu.trim();
+    assert_eq!((gpu.held(), kept.get()), (400, vec![1.0; 100]));
 }
 
 /// Ranks as threads, a device each; and one thread that goes from one device to the other.

@@ -5,8 +5,17 @@ use phalanx_tensor::op::{Moments, ReduceOps};
 
 #[test]
 fn sums_along_an_axis() {
-    let extents =
-        [(1, 1000, 1), (3, 33, 1), (5, 0, 1), (1, 257, 31), (2, 7, 33), (3, 9, 64), (0, 4, 5), (4, 1, 1)];
+    let extents = [
+        (1, 1000, 1),
+        (3, 33, 1),
+        (5, 0, 1),
+        (1, 257, 31),
+        (2, 7, 33),
+        (3, 9, 64),
+        (0, 4, 5),
+        (2, 400, 33),
+        (4, 1, 1),
+    ];
     for (outer, len, inner) in extents {
         for write in WRITES {
             let (x, old) = (normals(outer * len * inner, 1), normals(outer * inner, 2));

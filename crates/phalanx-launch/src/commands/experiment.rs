@@ -9,16 +9,13 @@ use phalanx_train::rundir::{Existing, RunDir, RunPaths};
 use super::Context;
 use crate::cli::ExperimentArgs;
 use crate::engine::{self, TrainOptions};
-use crate::environment;
 use crate::exit::Exit;
 use crate::experiment::{self, Goal, Method, Network, Outcome};
-use crate::launcher::{self, Explicit};
 use crate::runfile::RawRun;
 use crate::stop::StopRequest;
 use crate::world::World;
 
 pub(super) fn experiment(args: &ExperimentArgs, context: &mut Context<'_>) -> anyhow::Result<Exit> {
-    launcher::threads_only("experiment", &launcher::detect(&Explicit::default(), &environment::lookup))?;
     let files = experiment::run_files(&args.folder)?;
     let stop = StopRequest::on_signals().context("listening for signals")?;
     let mut methods = Vec::new();

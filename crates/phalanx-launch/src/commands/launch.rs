@@ -6,12 +6,15 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context as _;
+use clap::Parser as _;
 use phalanx_train::Failure;
 use phalanx_train::rundir::RunPaths;
 
 use super::Context;
-use crate::cli::LaunchArgs;
+use super::train::is_federated;
+use crate::cli::{Cli, Command, LaunchArgs};
 use crate::exit::{Exit, WithExit};
+use crate::faults::Injection;
 use crate::hosts::{Checked, Hosts, Identity, RemoteShell, check, table};
 use crate::stop::StopRequest;
 use crate::supervise::{
@@ -24,7 +27,9 @@ use crate::{engine, environment};
 pub(super) fn launch(args: &LaunchArgs, context: &mut Context<'_>) -> anyhow::Result<Exit> {
     let starter = starter(args)?;
     let all = args.hosts.as_deref().map(Hosts::read).transpose()?;
-    let ranks = args.ranks.or_else(|| all.as_ref().map(Hosts::slots)).ok_or(UsageError::NoRanks)?;
+    let of_hosts = || all.as_ref().map(Hosts::slots);
+    let of_slurm = || environment::lookup("SLURM_NTASKS").filter(|_| starter.is_slurm())?.parse().ok();
+    let ranks = args.ranks.or_else(of_hosts).or_else(of_slurm).ok_or(UsageError::NoRanks)?;
     if let Some(hosts) = &all {
         hosts.check_room(ranks)?;
     }
@@ -64,29 +69,52 @@ fn starter(args: &LaunchArgs) -> anyhow::Result<Starter> {
 struct Wanted {
     words: Vec<OsString>,
     run_dir: Option<PathBuf>,
+    /// Whether `--resume` says what the run goes on with, so that a restart is the same command again.
+    goes_on: bool,
 }
 
 impl Wanted {
     fn of(words: &[OsString]) -> Result<Self, UsageError> {
-        let is_train = words.first().is_some_and(|word| word == "train");
-        if !is_train {
-            let got = words.first().map(|word| word.to_string_lossy().into_owned()).unwrap_or_default();
-            return Err(UsageError::NotTrain { got });
-        }
-        let joined = words.iter().find_map(|word| word.to_str()?.strip_prefix("--run-dir="));
-        let apart = words.iter().position(|word| word == "--run-dir").and_then(|at| words.get(at + 1));
-        let run_dir = joined.map(PathBuf::from).or_else(|| apart.map(PathBuf::from));
-        Ok(Self { words: words.to_vec(), run_dir })
+        let typed = std::iter::once(OsString::from("phalanx")).chain(words.iter().cloned());
+        let cli = Cli::try_parse_from(typed).map_err(|source| UsageError::RankCommand { source })?;
+        let mut words = words.to_vec();
+        let args = match cli.command {
+            Command::Train(args) | Command::Federate(args) => args,
+            Command::Fault(args) => {
+                // a restart is one of the run and not of the fault
+                let kind = if is_federated(&args.train) { "federate" } else { "train" };
+                let is_fault =
+                    |word: &OsString| word.to_str().is_some_and(|word| word.parse::<Injection>().is_ok());
+                words.retain(|word| !is_fault(word));
+                words.iter_mut().filter(|word| *word == "fault").for_each(|word| *word = kind.into());
+                let fault = format!("faults.inject=[\"{}\"]", args.fault);
+                words.extend(["--set".into(), fault.into()]);
+                args.train
+            }
+            Command::Env(_) => return Ok(Self { words, run_dir: None, goes_on: false }),
+            _ => {
+                let got = words.first().map(|word| word.to_string_lossy().into_owned()).unwrap_or_default();
+                return Err(UsageError::NotForRanks { got });
+            }
+        };
+        let resumed = args.resume.flatten();
+        let goes_on = resumed.is_some();
+        // it may name a run file
+        Ok(Self { words, run_dir: resumed.filter(|path| !path.is_file()).or(args.run_dir), goes_on })
     }
 
     /// The words of a restart: from the last checkpoint, or from the start if there is none yet.
     fn again(&self) -> Vec<OsString> {
         let has_checkpoint = |dir: &PathBuf| engine::has_checkpoint(&RunPaths::new(dir));
-        let is_new = |word: &&OsString| *word != "--overwrite" && *word != "--resume";
-        let mut words: Vec<_> = self.words.iter().filter(is_new).cloned().collect();
-        let how = if self.run_dir.as_ref().is_some_and(has_checkpoint) { "--resume" } else { "--overwrite" };
+        let mut words = self.words.clone();
+        if !self.goes_on {
+            words.retain(|word| word != "--overwrite" && word != "--resume");
+            let how =
+                if self.run_dir.as_ref().is_some_and(has_checkpoint) { "--resume" } else { "--overwrite" };
+            words.push(how.into());
+        }
         // a fault that is injected once must not come back with the run that it ended
-        words.extend([how, "--set", "faults.inject=[]"].map(OsString::from));
+        words.extend(["--set", "faults.inject=[]"].map(OsString::from));
         words
     }
 
@@ -242,6 +270,7 @@ pub(super) fn host_identity(out: &mut dyn Write) -> anyhow::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::Wanted;
+    use crate::usage::UsageError;
     use std::ffi::OsString;
 
     fn wanted(words: &[&str]) -> Wanted {
@@ -268,9 +297,35 @@ mod tests {
     }
 
     #[test]
-    fn ranks_train_and_do_nothing_else() {
-        let error = Wanted::of(&["eval".into()]).expect_err("not a training run").to_string();
+    fn a_run_that_goes_on_is_named_by_its_directory_and_restarted_by_the_same_words() {
+        let words = ["federate", "--resume", "runs/first", "--ranks", "2"];
+        let resumed = wanted(&words);
+        assert_eq!(resumed.run_dir.as_deref(), Some("runs/first".as_ref()));
+        assert_eq!(resumed.again(), [&words[..], &["--set", "faults.inject=[]"]].concat());
+    }
+
+    #[test]
+    fn a_fault_is_one_of_the_run_and_gone_after_it() {
+        let fault = "kill rank 1 at step 3 in backward";
+        let first = wanted(&["fault", fault, "run.toml", "--run-dir", "run"]);
+        let inject = format!("faults.inject=[\"{fault}\"]");
+        assert_eq!(first.words, ["train", "run.toml", "--run-dir", "run", "--set", &*inject]);
+        let again = first.again();
+        assert_eq!(again[6..], ["--overwrite", "--set", "faults.inject=[]"], "the last assignment counts");
+    }
+
+    #[test]
+    fn what_is_no_command_of_ranks_is_refused_before_any_starts() {
+        let refused = |words: &[&str]| {
+            let words: Vec<OsString> = words.iter().map(Into::into).collect();
+            Wanted::of(&words).expect_err("refused")
+        };
+        let error = refused(&["eval", "run"]).to_string();
         assert!(error.contains("\"eval\""), "{error}");
-        assert!(Wanted::of(&[]).is_err());
+        let UsageError::RankCommand { source } = refused(&["train", "run.toml", "--rnaks", "2"]) else {
+            panic!("an argument that train does not have")
+        };
+        assert!(source.to_string().contains("--rnaks"), "{source}");
+        assert!(wanted(&["env"]).run_dir.is_none());
     }
 }

@@ -12,7 +12,7 @@ use super::{Context, open_run, read_changed};
 use crate::cli::{FaultArgs, TrainArgs};
 use crate::engine::{self, Hardware, PlanReport, TrainOptions};
 use crate::exit::Exit;
-use crate::runfile::{Bytes, Described, RawRun, Registered, Run, Source, differences};
+use crate::runfile::{Bytes, Described, FederatedRun, RawRun, Registered, Run, Source, differences};
 use crate::stop::StopRequest;
 use crate::ui::Ui;
 use crate::usage::UsageError;
@@ -202,7 +202,22 @@ fn ready<R: Startable>(
 pub(super) fn train_with_fault(args: &FaultArgs, context: &mut Context<'_>) -> anyhow::Result<Exit> {
     let mut train_args = args.train.clone();
     train_args.changes.set.push(format!("faults.inject=[\"{}\"]", args.fault));
-    train::<Run>(&train_args, context)
+    match is_federated(&train_args) {
+        true => train::<FederatedRun>(&train_args, context),
+        false => train::<Run>(&train_args, context),
+    }
+}
+
+/// Whether the run file, or that of the run that goes on, is one of `federate`. A file that cannot be read is one of
+/// `train`, which says what is wrong with it.
+pub(super) fn is_federated(args: &TrainArgs) -> bool {
+    let resumed = args.resume.as_ref().and_then(|of| of.as_ref().or(args.run_dir.as_ref()));
+    let of_run = |path: &PathBuf| match path.is_file() {
+        true => path.clone(),
+        false => RunPaths::new(path).run_file(),
+    };
+    let file = args.file.clone().or_else(|| resumed.map(of_run));
+    file.is_some_and(|file| RawRun::read(&file).is_ok_and(|raw| raw.is_federated()))
 }
 
 /// The run file of the arguments, with their changes.

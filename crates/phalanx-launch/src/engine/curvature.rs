@@ -46,7 +46,7 @@ pub fn curvature(
     hardware: Hardware,
 ) -> anyhow::Result<Curvature> {
     device::refuse(hardware, "inspect")?;
-    let parts = job::parts(run, registered, hardware)?;
+    let parts = job::parts(run, registered, hardware, None)?;
     let held = load(paths, options.which)?;
     let data = Arc::clone(&parts.data.train);
     let mut sampler = Sampler::new(data.len(), run.seed)?;

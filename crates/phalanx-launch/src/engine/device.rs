@@ -71,13 +71,22 @@ pub enum DeviceError {
          --share-devices"
     )]
     TooFew {
-        /// Ranks of this host.
+        /// Ranks that see the same devices.
         ranks: usize,
         /// Devices that they may use.
         devices: usize,
         /// What was asked for.
         device: Device,
     },
+}
+
+/// Where the gradients of ranks meet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Sums {
+    /// Where they are added up and no more: on the devices, if these can.
+    OnDevices,
+    /// In the memory of the host.
+    OnHost,
 }
 
 /// The devices of the ranks that are in this process.
@@ -90,22 +99,52 @@ pub(super) enum Devices {
 }
 
 impl Devices {
-    /// Opens what `hardware` asks for, for `ranks` ranks.
+    /// Opens what `hardware` asks for, for `ranks` ranks, which meet there if `sums` says so.
     ///
     /// # Collective
     /// Every process of `world`.
-    pub(super) fn open(hardware: Hardware, ranks: usize, world: &World) -> anyhow::Result<Self> {
+    pub(super) fn open(hardware: Hardware, ranks: usize, sums: Sums, world: &World) -> anyhow::Result<Self> {
         match hardware.device {
             Device::Cpu => Ok(Devices::Cpu),
             #[cfg(feature = "cuda")]
-            _ => Ok(Devices::Cuda(Gpus::open(hardware, ranks, world)?)),
+            _ => Ok(Devices::Cuda(Gpus::open(hardware, ranks, sums, world)?)),
             #[cfg(not(feature = "cuda"))]
             device => {
-                let (_, _) = (ranks, world);
+                let (_, _, _) = (ranks, sums, world);
                 Err(DeviceError::NotBuilt(device).into())
             }
         }
     }
+}
+
+/// What a rank may fill of its device, as far as this process knows; none on the CPU, where the host's memory is used.
+pub(super) fn memory(hardware: Hardware, ranks: usize) -> anyhow::Result<Option<u64>> {
+    match hardware.device {
+        Device::Cpu => Ok(None),
+        #[cfg(feature = "cuda")]
+        _ => super::gpus::memory(hardware, ranks),
+        #[cfg(not(feature = "cuda"))]
+        device => {
+            let _ = ranks;
+            Err(DeviceError::NotBuilt(device).into())
+        }
+    }
+}
+
+/// The least of what the processes of `world` know of their devices.
+///
+/// # Collective
+/// Every process of `world`.
+pub(super) fn least_memory(hardware: Hardware, ranks: usize, world: &World) -> anyhow::Result<Option<u64>> {
+    let own = memory(hardware, ranks)?;
+    #[cfg(feature = "cuda")]
+    if let Some(own) = own {
+        let all = world.tell(own.to_le_bytes().to_vec(), ranks)?;
+        let number = |said: &Vec<u8>| said.as_chunks().0.first().map(|bytes| u64::from_le_bytes(*bytes));
+        return Ok(all.iter().filter_map(number).min());
+    }
+    let _ = world;
+    Ok(own)
 }
 
 /// Refuses a device where `command` computes on the CPU alone.

@@ -18,11 +18,13 @@ use phalanx_train::{
 };
 
 use super::job::{Culprit, bad_input, model, on_ranks, optimizer, pin, with_trusted};
-use super::{Hardware, Score, Split, TrainOptions, Which, board, device, guarded, open_data, score, watcher};
+use super::{
+    Cpu32, Hardware, Score, Split, TrainOptions, Which, board, device, guarded, open_data, score, watcher,
+};
 use crate::aggregation::OverRanks;
 use crate::faults::Injector;
 use crate::federation::{algorithm, attackers};
-use crate::runfile::{self, Algorithm, FederatedRun, PartitionKind, Registered, Rule};
+use crate::runfile::{self, Algorithm, Comm, FederatedRun, PartitionKind, Progress, Registered, Rule};
 use crate::ui::{Silent, Ui};
 use crate::world::World;
 
@@ -30,6 +32,9 @@ impl Culprit for FederatedError {}
 
 /// A federated run whose data are divided and whose model is built.
 pub struct PreparedFederation(Job);
+
+/// No collective of a round is started and left to itself.
+const BLOCKING: Comm = Comm { algorithm: Algorithm::Auto, progress: Progress::Calls };
 
 type Job = FederatedJob<Cpu<f32>>;
 
@@ -131,7 +136,7 @@ pub(crate) fn federate(
     let timeout = Duration::from_secs_f64(run.federated.timeout_seconds);
     let bound = Duration::from_secs_f64(run.federated.lost_after_seconds);
     let outcome = guarded(world, paths, bound, &injector, &board, || {
-        Ok(on_ranks(world, ranks, timeout, Algorithm::Auto, move |comm| run_rank(&job, &comm)))
+        Ok(on_ranks(world, ranks, timeout, &BLOCKING, move |comm| run_rank(&job, &comm)))
     })?;
     Ok(outcome.map(|outcome| outcome.summary))
 }
@@ -149,7 +154,8 @@ pub(crate) fn evaluate_federated(
     hardware: Hardware,
 ) -> anyhow::Result<Score> {
     let Parts { data, task, net, plan } = parts(run, registered, hardware)?;
-    score(paths, split, which, &data, &plan, &*net, &task)
+    let on = (&*net as &dyn Net<Cpu32>, Cpu32::new());
+    score(paths, split, which, &data, &plan, on, &task)
 }
 
 /// What a run works on.
@@ -195,6 +201,7 @@ fn planned(run: &FederatedRun, batch: usize) -> TrainConfig {
         drop_last: false,
         memory_limit: None,
         over: Over::Ranks,
+        device_memory: None,
     }
 }
 

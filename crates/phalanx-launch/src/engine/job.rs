@@ -24,15 +24,17 @@ use phalanx_train::{
 
 #[cfg(feature = "mpi")]
 use phalanx_comm::cost::{Choice, Method};
+#[cfg(feature = "mpi")]
+use phalanx_comm_mpi::Progress as Advance;
 
-use super::device::Devices;
+use super::device::{Devices, Sums};
 use super::over_ranks::OverRanks;
 use super::poisoned::Poisoned;
 use super::policy::{self, Policy};
 use super::{Hardware, open_data};
 use crate::aggregation::{AttackKind, UnfitError};
 use crate::exit::{Exit, WithExit};
-use crate::runfile::{self, Aggregation, Algorithm, Compression, Model, Registered, Rule, Run, Shape, Stop};
+use crate::runfile::{self, Aggregation, Comm, Compression, Model, Registered, Rule, Run, Shape, Stop};
 use crate::schedule_file;
 use crate::world::World;
 
@@ -44,10 +46,19 @@ pub(super) struct Parts {
     pub(super) config: TrainConfig,
     pub(super) plan: Plan,
     pub(super) policy: Policy,
+    /// Where the ranks' gradients meet.
+    pub(super) sums: Sums,
 }
 
 /// Opens the data, builds the model and plans a step: all that can fail before a rank starts.
-pub(super) fn parts(run: &Run, registered: &Registered, hardware: Hardware) -> anyhow::Result<Parts> {
+///
+/// A rank may fill `device_memory` of a device of its own.
+pub(super) fn parts(
+    run: &Run,
+    registered: &Registered,
+    hardware: Hardware,
+    device_memory: Option<u64>,
+) -> anyhow::Result<Parts> {
     pin(hardware)?;
     let data = with_trusted(open_data(&run.data, &run.model, run.seed)?, &run.aggregation, run.seed)?;
     let task = task_of(data.train.kind());
@@ -57,7 +68,7 @@ pub(super) fn parts(run: &Run, registered: &Registered, hardware: Hardware) -> a
         Arc::from(registered.models().build(&kind, sizes, &task, &mut builder).map_err(bad_input)?);
     let params = builder.finish();
     let over = run.aggregation.over().ok_or(UnfitError::NodesUnknown).map_err(bad_input)?;
-    let config = config(run, over);
+    let config = TrainConfig { device_memory, ..config(run, over) };
     check(&config, &data, run.train.ranks).map_err(bad_input)?;
     // what a rank will build is built once here, so that a run that cannot be leaves nothing behind
     schedule(run)?;
@@ -72,7 +83,9 @@ pub(super) fn parts(run: &Run, registered: &Registered, hardware: Hardware) -> a
     check_policy(&*built, &config, &plan, run.train.ranks).map_err(bad_input)?;
     let over_ranks = OverRanks::new(run)?.build().map_err(bad_input)?;
     check_rule(&*over_ranks, &*built, &config).map_err(bad_input)?;
-    Ok(Parts { data, task, net, config, plan, policy })
+    let is_plain = over_ranks.is_mean() && matches!(run.compression, Compression::None {});
+    let sums = if is_plain && config.reduction == Reduction::Fast { Sums::OnDevices } else { Sums::OnHost };
+    Ok(Parts { data, task, net, config, plan, policy, sums })
 }
 
 /// The data without the samples that the rule trusts, which are a part of their own.
@@ -168,6 +181,7 @@ fn config(run: &Run, over: Over) -> TrainConfig {
         drop_last: train.drop_last,
         memory_limit: train.memory_limit.map(|bytes| bytes.0),
         over,
+        device_memory: None,
     }
 }
 
@@ -334,7 +348,7 @@ fn launch_on<B: TrainBackend>(
     }
     let jobs = Arc::new(Jobs { honest: job(parts.data.clone())?, poisoned });
     let timeout = Duration::from_secs_f64(run.train.timeout_seconds);
-    Ok(on_ranks(world, run.train.ranks, timeout, run.comm.algorithm, move |comm| {
+    Ok(on_ranks(world, run.train.ranks, timeout, &run.comm, move |comm| {
         run_rank_on(jobs.of(comm.rank()), &comm, device(&comm)?)
     }))
 }
@@ -344,8 +358,7 @@ pub(super) fn on_ranks<T, E>(
     world: &World,
     ranks: usize,
     timeout: Duration,
-    #[cfg_attr(not(feature = "mpi"), expect(unused_variables, reason = "threads have one way"))]
-    algorithm: Algorithm,
+    #[cfg_attr(not(feature = "mpi"), expect(unused_variables, reason = "threads have one way"))] of: &Comm,
     rank: impl Fn(Arc<dyn Communicator>) -> Result<Option<T>, E> + Send + Sync + 'static,
 ) -> Result<Option<T>, WorldError<E>>
 where
@@ -361,9 +374,18 @@ where
         #[cfg(feature = "mpi")]
         World::Mpi { mpi, .. } => {
             mpi.set_timeout(timeout);
-            let choice = choice(algorithm);
+            let (choice, wanted) = (choice(of.algorithm), advance(of.progress));
             mpi.run(|comm| {
+                let by = mpi.advance_by(wanted)?;
                 let tuning = mpi.tune(choice)?;
+                if world.is_root() && ranks > 1 {
+                    let by = if by == Advance::Thread {
+                        "communication threads"
+                    } else {
+                        "calls between operators"
+                    };
+                    tracing::info!("sums advance by {by} while ranks compute");
+                }
                 if world.is_root() && comm.tuning().is_some() {
                     tracing::info!("{tuning}");
                 }
@@ -392,12 +414,22 @@ impl Culprit for TrainError {
 
 /// Who chooses how sums go between nodes.
 #[cfg(feature = "mpi")]
-fn choice(algorithm: Algorithm) -> Choice {
+fn choice(algorithm: runfile::Algorithm) -> Choice {
     match algorithm {
-        Algorithm::Auto => Choice::Auto,
-        Algorithm::Flat => Choice::Fixed(Method::Flat),
-        Algorithm::Hierarchical => Choice::Fixed(Method::Hierarchical),
-        Algorithm::Mpi => Choice::Fixed(Method::Library),
+        runfile::Algorithm::Auto => Choice::Auto,
+        runfile::Algorithm::Flat => Choice::Fixed(Method::Flat),
+        runfile::Algorithm::Hierarchical => Choice::Fixed(Method::Hierarchical),
+        runfile::Algorithm::Mpi => Choice::Fixed(Method::Library),
+    }
+}
+
+/// What advances sums while a rank computes.
+#[cfg(feature = "mpi")]
+fn advance(progress: runfile::Progress) -> Advance {
+    match progress {
+        runfile::Progress::Auto => Advance::Auto,
+        runfile::Progress::Thread => Advance::Thread,
+        runfile::Progress::Calls => Advance::Calls,
     }
 }
 

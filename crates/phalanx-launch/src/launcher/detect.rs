@@ -96,13 +96,13 @@ pub(crate) fn refuse(detected: &Detected) -> Result<(), UsageError> {
     several(detected).map_or(Ok(()), |(launcher, ranks)| Err(UsageError::UnderLauncher { launcher, ranks }))
 }
 
-/// Refuses `command`, whose ranks are threads, under a launcher of several ranks: each would do all of it.
+/// Refuses `command`, which writes, under a launcher of several ranks: each would write the same to the same place.
 ///
 /// # Errors
-/// [`UsageError::ThreadsOnly`] with the number of ranks.
-pub(crate) fn threads_only(command: &'static str, detected: &Detected) -> Result<(), UsageError> {
+/// [`UsageError::OnceOnly`] with the number of ranks.
+pub(crate) fn once_only(command: &'static str, detected: &Detected) -> Result<(), UsageError> {
     several(detected)
-        .map_or(Ok(()), |(launcher, ranks)| Err(UsageError::ThreadsOnly { command, launcher, ranks }))
+        .map_or(Ok(()), |(launcher, ranks)| Err(UsageError::OnceOnly { command, launcher, ranks }))
 }
 
 /// The launcher and its ranks, if there is more than one.
@@ -224,7 +224,7 @@ fn notes(lookup: Lookup<'_>) -> Vec<&'static str> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Explicit, Flaw, Placement, Source, Why, detect, refuse, threads_only};
+    use super::{Explicit, Flaw, Placement, Source, Why, detect, once_only, refuse};
 
     type Vars<'a> = &'a [(&'a str, &'a str)];
 
@@ -323,10 +323,13 @@ mod tests {
     }
 
     #[test]
-    fn a_command_of_threads_is_refused_under_several_ranks_only() {
-        let under = |vars| threads_only("experiment", &detect(&Explicit::default(), &lookup(vars)));
+    fn a_command_that_writes_is_refused_under_several_ranks_only() {
+        let under = |vars| once_only("experiment", &detect(&Explicit::default(), &lookup(vars)));
         let error = under(OPEN_MPI).expect_err("four ranks").to_string();
-        assert!(error.starts_with("mpirun started 4 ranks, but `experiment`"), "{error}");
+        assert!(
+            error.starts_with("mpirun started 4 ranks, and each would write all that `experiment`"),
+            "{error}"
+        );
         assert!(under(&[]).is_ok());
     }
 

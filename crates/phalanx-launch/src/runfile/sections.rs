@@ -20,7 +20,7 @@ pub use aggregation::{Aggregation, AggregationRule, Base, Neighbours, OverWhat};
 pub(in crate::runfile) use batch::optimizer_of;
 pub use batch::{Batch, BatchPolicy, Coordinates, Denominator, LrScaling, Statistic};
 pub use checkpoint::Checkpoint;
-pub use comm::{Algorithm, Comm};
+pub use comm::{Algorithm, Comm, Progress};
 pub use compression::Compression;
 pub use data::{Column, Data, Source};
 pub use faults::Faults;

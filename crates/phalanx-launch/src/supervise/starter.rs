@@ -45,6 +45,11 @@ pub enum StarterError {
 }
 
 impl Starter {
+    /// Whether it is Slurm's.
+    pub(crate) fn is_slurm(&self) -> bool {
+        self.kind == Kind::Slurm
+    }
+
     /// srun, as it is found.
     pub(crate) fn slurm() -> Self {
         Self { program: "srun".into(), kind: Kind::Slurm }

@@ -1,5 +1,7 @@
 //! Runs on GPUs, on the stand-ins for the driver, cuBLAS and NCCL: the CPU's losses, checkpoints that move, devices that lack.
 
+use std::time::{Duration, Instant};
+
 use phalanx_softcuda::{Setting, Softcuda};
 use phalanx_train::events::{self, Event};
 
@@ -24,17 +26,45 @@ momentum = 0.9
 every_steps = 50
 "#;
 
+const GPT: &str = r#"
+name = "gpt"
+seed = 3
+[model]
+kind = "gpt"
+layers = 2
+width = 16
+heads = 2
+context = 16
+dropout = 0.1
+[data]
+kind = "text"
+path = "text/input.txt"
+[train]
+ranks = 2
+batch = 8
+steps = 20
+[optimizer]
+kind = "adamw"
+lr = 1e-3
+[checkpoint]
+every_steps = 0
+"#;
+
 /// How far a step's loss on a device may be from the CPU's, as a share of it: sums of products are in another order, and
 /// a step builds on what it finds.
 const APART: f64 = 1e-3;
 
 /// Trains on a machine with so many devices.
 fn on_gpus(dir: &Dir, devices: u32, to: &str, more: &[&str]) -> Ended {
+    on_machine(dir, &[Setting::Devices(devices)], to, more)
+}
+
+/// Trains on a machine that a test has chosen.
+fn on_machine(dir: &Dir, settings: &[Setting], to: &str, more: &[&str]) -> Ended {
     let path = Softcuda::library_path().expect("the library is built with the tests");
-    let (name, value) = Setting::Devices(devices).variable();
     let args = [&["train", "run.toml", "--run-dir", to, "--device", "cuda"], more].concat();
     let mut command = dir.command(&args);
-    command.env("LD_LIBRARY_PATH", path).env(name, value);
+    command.env("LD_LIBRARY_PATH", path).envs(settings.iter().map(Setting::variable));
     Ended::of(&command.output().expect("the program starts"))
 }
 
@@ -80,6 +110,28 @@ fn a_cnn_trains_as_on_the_cpu() {
 }
 
 #[test]
+fn a_gpt_trains_as_on_the_cpu() {
+    let dir = Dir::new(GPT);
+    dir.write("text/input.txt", "To be, or not to be, that is the question. ".repeat(40));
+    dir.train("cpu", &[]).done();
+    on_gpus(&dir, 2, "gpu", &[]).done();
+    assert_near(&dir, "gpu", "cpu", 20);
+}
+
+/// In the middle of a step, while the other rank is in its sums or comes to them.
+#[test]
+fn a_device_that_is_lost_ends_the_run_and_is_named() {
+    let dir = Dir::new(&MLP.replace("steps = 100", "steps = 40"));
+    for launch in [150, 301, 452] {
+        let machine = [Setting::Devices(2), Setting::Lose { device: 1, launch }];
+        let begun = Instant::now();
+        let ended = on_machine(&dir, &machine, &launch.to_string(), &["--ranks", "2"]);
+        ended.failed(1, &["rank 1", "cuda:1", "719"]);
+        assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", begun.elapsed());
+    }
+}
+
+#[test]
 fn a_checkpoint_moves_between_cpu_and_gpu() {
     let dir =
         Dir::new(&MLP.replace("steps = 100", "steps = 40").replace("every_steps = 50", "every_steps = 10"));
@@ -111,4 +163,20 @@ fn a_device_that_is_not_there_is_bad_input() {
     let ended = Ended::of(&command.env("LD_LIBRARY_PATH", path).output().expect("the program starts"));
     ended.failed(2, &["cuda:9 with 2 devices"]);
     assert!(!dir.path("runs").exists(), "nothing is left behind");
+}
+
+#[test]
+fn a_checkpoint_is_scored_on_either() {
+    let dir = Dir::new(&MLP.replace("steps = 100", "steps = 40"));
+    dir.train("run", &[]).done();
+    let on = |device: &str| {
+        let path = Softcuda::library_path().expect("the library is built with the tests");
+        let mut command = dir.command(&["eval", "run", "--device", device]);
+        Ended::of(&command.env("LD_LIBRARY_PATH", path).output().expect("the program starts"))
+    };
+    let (cpu, gpu) = (on("cpu").done(), on("cuda:1").done());
+    assert!(cpu.contains("accuracy"), "{cpu}");
+    // four digits are said, and no sample is near a tie
+    assert_eq!(cpu, gpu);
+    on("cuda:9").failed(2, &["cuda:9 with 2 devices"]);
 }

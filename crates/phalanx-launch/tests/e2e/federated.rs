@@ -9,7 +9,7 @@ use crate::program::{Dir, Ended};
 use crate::resume::checkpoint_after;
 
 /// Twenty clients with digits of few classes each, six a round.
-const TWENTY: &str = r#"
+pub(crate) const TWENTY: &str = r#"
 name = "twenty"
 seed = 5
 [model]

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use phalanx_testkit::cluster::leave_out;
 
+use crate::federated::TWENTY;
 use crate::program::{Dir, Ended, SMALL};
 
 fn has_mpirun() -> bool {
@@ -42,6 +43,32 @@ fn a_job_that_is_killed_is_started_again_and_reaches_the_same_model() {
     }
     let log = std::fs::read_to_string(dir.path("logs/rank-0.log")).expect("a log");
     assert!(log.contains("injected fault: kill rank 0 at step 25 in backward"), "{log}");
+}
+
+#[test]
+fn a_federated_run_that_is_killed_is_started_again_and_reaches_the_same_model() {
+    if !has_mpirun() {
+        return;
+    }
+    let dir = Dir::new(&format!(
+        "{TWENTY}[federated]\nclients = 20\nper_round = 4\nrounds = 6\n[checkpoint]\nevery_steps = 2\n"
+    ));
+    dir.run(&["federate", "run.toml", "--run-dir", "whole"]).done();
+    let launch = ["launch", "-n", "1", "--max-restarts", "1", "--backoff-seconds", "0"];
+    let fault = ["fault", "kill rank 0 at step 5 in backward", "run.toml", "--run-dir", "run"];
+    dir.run(&[&launch[..], &fault].concat()).failed(0, &["the ranks ended with 137", "restart 1 of 1"]);
+    assert!(dir.trained("run") == dir.trained("whole"), "the models differ");
+}
+
+#[test]
+fn every_rank_tells_its_place() {
+    if !has_mpirun() {
+        return;
+    }
+    let told = Dir::new(SMALL).run(&["launch", "-n", "2", "env"]).done();
+    for line in ["[0] rank        0 of 2", "[1] rank        1 of 2"] {
+        assert!(told.lines().any(|of| of == line), "{line:?} in\n{told}");
+    }
 }
 
 #[test]
@@ -97,9 +124,10 @@ fn a_dry_run_prints_the_command_and_bad_requests_are_refused() {
         .failed(2, &["twice, line 2: node1 is listed in line 1"]);
     launch(&["-n", "2", "--mpirun", "no-such-mpirun", "train", "run.toml"]).failed(2, &["no-such-mpirun"]);
     if has_mpirun() {
-        launch(&["-n", "2", "eval", "run"]).failed(2, &["launch runs `train RUN.toml`", "eval"]);
+        launch(&["-n", "2", "eval", "run"]).failed(2, &["launch runs `train`, `federate`", "eval"]);
+        launch(&["-n", "2", "train", "run.toml", "--rnaks", "2"]).failed(2, &["no rank can run", "--rnaks"]);
         let restarts = ["-n", "2", "--max-restarts", "1", "train", "run.toml"];
-        launch(&restarts).failed(2, &["--max-restarts needs `train --run-dir DIR`"]);
+        launch(&restarts).failed(2, &["--max-restarts needs a command with --run-dir DIR"]);
         let line = launch(&["--hosts", "hosts", "--dry-run", "train", "run.toml", "--resume"]).done();
         assert!(
             line.starts_with("mpirun -n 4 --hostfile ") && line.ends_with(" train run.toml --resume\n"),

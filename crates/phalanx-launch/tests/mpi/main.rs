@@ -1,5 +1,6 @@
 //! The built program under `mpirun`: the same models as with ranks as threads, and one end for all ranks.
 
+mod federated;
 mod nodes;
 
 use std::fs;
@@ -52,6 +53,11 @@ impl Dir {
 
     /// Trains into the directory `to`: on `ranks` processes, or as one process for 0.
     fn train(&self, ranks: usize, to: &str, more: &[&str]) -> (String, i32) {
+        self.run(ranks, &[&["train", "run.toml", "--run-dir", to], more].concat())
+    }
+
+    /// Runs the program: on `ranks` processes, or as one process for 0.
+    fn run(&self, ranks: usize, args: &[&str]) -> (String, i32) {
         let program = Path::new(env!("CARGO_BIN_EXE_phalanx"));
         let mut command = match ranks {
             0 => Command::new(program),
@@ -61,7 +67,7 @@ impl Dir {
                 mpirun
             }
         };
-        command.args(["train", "run.toml", "--run-dir", to]).args(more).current_dir(self.0.path());
+        command.args(args).current_dir(self.0.path());
         // Open MPI ends the others of a rank that was killed, and sooner than they can say so
         command.env("OMPI_MCA_odls_base_sigkill_timeout", "3");
         let ended = mpi::run(&mut command);
@@ -94,6 +100,27 @@ fn a_fast_model_is_that_of_as_many_ranks_as_threads() {
     for ranks in [2, 3] {
         let need = dir.model(0, &format!("threads-{ranks}"), &["--ranks", &ranks.to_string()]);
         assert!(dir.model(ranks, &format!("processes-{ranks}"), &[]) == need, "{ranks} processes differ");
+    }
+}
+
+#[test]
+fn communication_threads_change_no_bit() {
+    let dir = Dir::new(DIGITS);
+    let (told, code) = dir.train(2, "calls", &["-v", "--set", "comm.progress=calls"]);
+    assert!(code == 0 && told.contains("sums advance by calls between operators"), "{told}");
+    let need = fs::read(dir.files("calls").model()).expect("a model");
+    for (run, more) in [
+        ("fast", &[][..]),
+        ("compressed", &["--set", "compression.kind=powersgd", "--set", "compression.start_step=5"]),
+        ("reproducible", &["--set", "train.reduction=reproducible"]),
+    ] {
+        let by_threads = [&["-v", "--set", "comm.progress=thread"][..], more].concat();
+        let (told, code) = dir.train(2, run, &by_threads);
+        assert!(code == 0 && told.contains("sums advance by communication threads"), "{told}");
+        let model = fs::read(dir.files(run).model()).expect("a model");
+        let threads = dir.model(0, &format!("{run}-threads"), &[&["--ranks", "2"][..], more].concat());
+        assert!(model == threads, "{run}: the models differ");
+        assert_eq!(model == need, run == "fast");
     }
 }
 
@@ -155,6 +182,16 @@ fn a_loss_that_is_not_finite_ends_all_ranks_with_its_name() {
     assert_eq!(text.matches("error:").count(), 1, "one rank tells:\n{text}");
     let failure = Failure::read(&dir.files("run").failure()).expect("a failure");
     assert_eq!((failure.exit_code, failure.rank.is_some()), (1, true), "{failure:?}");
+}
+
+#[test]
+fn what_each_rank_would_write_to_one_place_is_refused_in_a_sentence() {
+    let dir = Dir::new(DIGITS);
+    let (text, code) = dir.run(2, &["report", "run", "--output", "page.html"]);
+    assert_eq!(code, 2, "{text}");
+    assert!(text.contains("mpirun started 2 ranks, and each would write all that `report` writes"), "{text}");
+    let (text, code) = dir.run(2, &["config", "check", "run.toml"]);
+    assert_eq!(code, 0, "{text}");
 }
 
 #[test]

@@ -4,7 +4,7 @@ use crate::NnError;
 use crate::graph::Mode;
 use crate::params::{Init, ParamBuilder, ParamId};
 use crate::var::{ConvOptions, Var};
-use phalanx_tensor::{Backend, Float};
+use phalanx_tensor::{Backend, Float, Write};
 
 /// Layer normalisation over the last dim, with gain and bias.
 #[derive(Clone, Copy, Debug)]
@@ -96,9 +96,9 @@ impl BatchNorm2d {
         #[expect(clippy::cast_precision_loss, reason = "batches are far below 2^52")]
         let count = (s.len() / s[1].max(1)) as f64;
         let unbiased = if count > 1.0 { count / (count - 1.0) } else { 1.0 };
-        graph.move_statistic(self.mean, self.momentum, &mean);
+        graph.move_statistic(self.mean, self.momentum, &mean)?;
         let variance: Vec<f64> = variance.iter().map(|v| v * unbiased).collect();
-        graph.move_statistic(self.variance, self.momentum, &variance);
+        graph.move_statistic(self.variance, self.momentum, &variance)?;
         Ok(y)
     }
 
@@ -116,6 +116,11 @@ impl BatchNorm2d {
         let cells = s.product(2.min(s.rank())..s.rank());
         let planes = x.reshape([s.len() / (channels * cells).max(1), channels, cells, 1])?;
         let normed = planes.sub(column(graph.param(self.mean))?)?.mul(column(rstd)?)?;
+        if graph.mode() == Mode::Eval && graph.backend().host_view(&[]).is_none() {
+            // without gradients to tell apart: a device launches kernels for each group of a convolution
+            let (gain, bias) = (column(graph.param(self.weight))?, column(graph.param(self.bias))?);
+            return normed.mul(gain)?.add(bias)?.reshape(s);
+        }
         let gain = graph.param(self.weight).reshape([channels, 1, 1, 1])?;
         let each = ConvOptions { groups: channels, ..ConvOptions::default() };
         normed.conv2d(gain, Some(graph.param(self.bias)), each)?.reshape(s)
@@ -124,16 +129,34 @@ impl BatchNorm2d {
 
 impl<B: Backend> crate::Graph<B> {
     /// `running = (1 - momentum) running + momentum now`.
-    fn move_statistic(&self, id: ParamId, momentum: f64, now: &[f64]) {
+    fn move_statistic(&self, id: ParamId, momentum: f64, now: &[f64]) -> Result<(), NnError> {
         let mut inner = self.inner.borrow_mut();
         let inner = &mut *inner;
         let span = inner.params.span(id);
         let range = span.offset..span.offset + span.len;
+        if inner.backend.host_view(&[]).is_none() {
+            // where it lies: to read it is to wait for all that the device was given
+            let now: Vec<B::Elem> = now.iter().map(|now| B::Elem::from_f64(*now)).collect();
+            let (mut held, mut moved) = (inner.take(span.len)?, inner.take(span.len)?);
+            let b = &inner.backend;
+            let all = 0..span.len;
+            b.upload(&now, b.view_mut(&mut moved.buf, all.clone()));
+            let flat = b.view(&inner.flat, range.clone());
+            b.affine(1.0, 0.0, flat, Write::Set, b.view_mut(&mut held.buf, all.clone()));
+            for (share, of) in [(-momentum, &held), (momentum, &moved)] {
+                let to = b.view_mut(&mut inner.flat, range.clone());
+                b.affine(share, 0.0, b.view(&of.buf, all.clone()), Write::Add, to);
+            }
+            inner.pool.give(held);
+            inner.pool.give(moved);
+            return Ok(());
+        }
         let mut held = vec![B::Elem::default(); span.len];
         inner.backend.download(inner.backend.view(&inner.flat, range.clone()), &mut held);
         for (held, now) in held.iter_mut().zip(now) {
             *held = B::Elem::from_f64((1.0 - momentum) * held.to_f64() + momentum * now);
         }
         inner.backend.upload(&held, inner.backend.view_mut(&mut inner.flat, range));
+        Ok(())
     }
 }

@@ -2,8 +2,33 @@
 
 use super::Var;
 use crate::NnError;
-use crate::graph::{Ids, Op};
+use crate::graph::{Graph, Ids, Inner, Op};
 use phalanx_tensor::{Backend, Shape};
+use std::fmt;
+
+/// How many rows of logits had their greatest at the label: on the device until it is asked for, or the graph is reset.
+#[derive(Clone, Copy)]
+pub struct Hits<'g, B: Backend> {
+    graph: &'g Graph<B>,
+    at: usize,
+}
+
+impl<B: Backend> Hits<'_, B> {
+    /// The number. Waits for the device.
+    #[must_use]
+    pub fn count(self) -> usize {
+        let inner = self.graph.inner.borrow();
+        let mut count = [0];
+        inner.backend.download_index(inner.index(self.at), &mut count);
+        count[0] as usize
+    }
+}
+
+impl<B: Backend> fmt::Debug for Hits<'_, B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Hits").field("at", &self.at).finish_non_exhaustive()
+    }
+}
 
 #[expect(clippy::missing_errors_doc, reason = "stated on the type")]
 impl<'g, B: Backend> Var<'g, B> {
@@ -47,7 +72,7 @@ impl<'g, B: Backend> Var<'g, B> {
     }
 
     /// Cross entropy of each row of logits, and how many rows have their greatest logit at the label.
-    pub fn cross_entropy(self, labels: Ids<'g>) -> Result<(Self, usize), NnError> {
+    pub fn cross_entropy(self, labels: Ids<'g>) -> Result<(Self, Hits<'g, B>), NnError> {
         let s = self.shape();
         let d = s.last();
         let rows = s.len() / d.max(1);
@@ -57,14 +82,19 @@ impl<'g, B: Backend> Var<'g, B> {
         }
         let mut inner = self.graph.inner.borrow_mut();
         let (mut loss, mut lse) = (inner.take(rows)?, inner.take(rows)?);
+        let Inner { pool, backend, .. } = &mut *inner;
+        let mut hits = pool.take_index(backend, 1)?;
         let b = &inner.backend;
-        let hits = b.cross_entropy(
+        b.cross_entropy(
             d,
             inner.view(self.id),
             inner.index(labels.at),
             b.view_mut(&mut loss.buf, 0..rows),
             b.view_mut(&mut lse.buf, 0..rows),
+            b.index_view_mut(&mut hits.buf, 0..1),
         );
+        inner.indices.push((hits, 1));
+        let hits = Hits { graph: self.graph, at: inner.indices.len() - 1 };
         if inner.forward_mode {
             inner.pool.give(loss);
             inner.pool.give(lse);
@@ -75,7 +105,6 @@ impl<'g, B: Backend> Var<'g, B> {
         let grad = inner.needs_grad(self.id);
         let op = Op::CrossEntropy { logits: self.id, labels: labels.at, lse };
         let id = inner.push(op, Shape::from([rows]), Some(loss), None, grad);
-        inner.first_correct = hits;
         drop(inner);
         Ok((self.with(id), hits))
     }

@@ -1,12 +1,13 @@
 //! Copies and fills.
 //!
-//! What the host has in pageable memory is read when a copy is enqueued, what is pinned when it is done, as on a GPU. A copy to
-//! pageable memory returns when it is done.
+//! What the host has in pageable memory is read when a copy is enqueued, what is pinned when it is done, as on a GPU; both are
+//! read late by devices that reach pageable memory. A copy to pageable memory returns when it is done.
 
 use super::Code;
 use super::device::code;
 use super::memory::{Address, is_pinned};
 use super::stream::{StreamHandle, submit_once, wait};
+use crate::config;
 use crate::exec::arena::{self, Kind, device_of};
 use crate::fault::Fault;
 use std::ffi::{c_uchar, c_uint, c_ushort, c_void};
@@ -27,7 +28,7 @@ impl Host {
 const DEFAULT: StreamHandle = ptr::null_mut();
 
 /// # Safety
-/// `from` has as many bytes, until the copy is done where it is pinned.
+/// `from` has as many bytes, until the copy is done where it is pinned or the device reaches all memory.
 unsafe fn to_device(
     to: Address,
     from: *const c_void,
@@ -40,7 +41,7 @@ unsafe fn to_device(
     if from.is_null() {
         return Err(Code::INVALID_VALUE);
     }
-    if is_pinned(from, bytes) {
+    if is_pinned(from, bytes) || config::get().pageable {
         let from = Host(from.cast_mut().cast());
         return submit_once(stream, move || {
             let target = arena::access(to, bytes, Kind::Write)?;

@@ -212,13 +212,14 @@ fn known(attribute: c_int, ordinal: usize) -> Option<u32> {
         41 => 1,       // one address space
         75 => major,
         76 => minor,
-        78 => 0,      // priorities of streams
+        78 => 1,      // priorities of streams
         79 | 80 => 1, // global and local memory in the first cache
         81 => limit::SHARED_OPT_IN + 1024,
         83 => 0, // managed memory
         84 => 0, // several GPUs on a board
         85 => 0,
-        88..=90 => 0, // pageable access, concurrent managed access, preemption
+        88 => u32::from(config::get().pageable),
+        89 | 90 => 0, // concurrent managed access, preemption
         91 => 0,      // host pointers of registered memory
         92..=94 => 0,
         95 | 96 => 0, // cooperative launch

@@ -9,9 +9,12 @@ use super::table::Handle;
 use crate::config;
 use crate::exec::arena::region;
 use crate::exec::{Kernel, Launch, run};
-use crate::fault::refuse;
+use crate::fault::{Fault, refuse};
 use std::ffi::{c_int, c_uint, c_void};
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// How many kernels each device was given.
+static LAUNCHES: [AtomicU64; 64] = [const { AtomicU64::new(0) }; 64];
 
 /// The most threads of a block of a kernel.
 pub(super) fn most_threads(kernel: &Kernel) -> u32 {
@@ -108,8 +111,13 @@ unsafe extern "C" fn cuLaunchKernel(
         // SAFETY: as this library's callers promise
         let params = unsafe { params(&function.kernel, values) }?;
         let region = region(device)?;
+        let launch = LAUNCHES.get(device).map_or(0, |launches| launches.fetch_add(1, Ordering::Relaxed)) + 1;
         submit_once(stream, move || {
             let config = config::get();
+            if config.lose.is_some_and(|(lost, at)| lost as usize == device && at == launch) {
+                let what = format!("device {device} is lost at launch {launch}, as the test wants it");
+                return Err(Fault::new(Code::LAUNCH_FAILED, what));
+            }
             let launch = Launch {
                 grid,
                 block,

@@ -2,14 +2,15 @@
 
 use super::Code;
 use super::context::working;
-use super::device::{code, put};
-use super::stream::{StreamHandle, submit_once, wait_for_device};
+use super::device::{code, ordinal, put};
+use super::stream::{StreamHandle, drive, submit_once, wait_for_device};
 use crate::config;
 use crate::exec::arena::{device_of, region};
 use crate::fault::{Fault, refuse};
 use std::alloc::{Layout, alloc_zeroed, dealloc};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{c_int, c_uint, c_void};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// A device pointer.
@@ -48,11 +49,62 @@ fn allocate(bytes: usize) -> Result<Address, Code> {
 /// Frees memory of any device.
 fn free(address: Address) -> Result<(), Code> {
     let device = device_of(address).ok_or(Code::INVALID_VALUE)?;
-    region(device)?.free(address)
+    region(device)?.free(address)?;
+    shares().pooled.remove(&address);
+    Ok(())
+}
+
+/// What of a device's memory other devices reach.
+struct Shares {
+    /// What came from the pool of its device, which others reach where that pool says so. All else they reach.
+    pooled: BTreeSet<Address>,
+    /// Pools by their devices, each with a device that reaches its memory.
+    reached: BTreeSet<(usize, usize)>,
+}
+
+static SHARES: Mutex<Shares> = Mutex::new(Shares { pooled: BTreeSet::new(), reached: BTreeSet::new() });
+
+fn shares() -> MutexGuard<'static, Shares> {
+    SHARES.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Whether a device reaches memory of another, as the real NCCL reads it where both are of one process.
+pub(crate) fn reaches(device: usize, address: Address) -> bool {
+    let Some(owner) = device_of(address) else { return true };
+    let allocation = region(owner).ok().and_then(|region| region.allocation(address));
+    let shares = shares();
+    let is_pooled = allocation.is_some_and(|(first, _)| shares.pooled.contains(&first));
+    owner == device || !is_pooled || shares.reached.contains(&(owner, device))
+}
+
+/// How many collectives of this process wait for other ranks or for their turn.
+static COLLECTIVES: AtomicUsize = AtomicUsize::new(0);
+
+/// A collective, from its call to its end.
+#[derive(Debug)]
+pub(crate) struct UnderWay;
+
+impl UnderWay {
+    pub(crate) fn new() -> Self {
+        COLLECTIVES.fetch_add(1, Ordering::AcqRel);
+        UnderWay
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        COLLECTIVES.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// Waits as calls do which wait for all devices that share memory: for collectives too, whose ranks may wait for the caller.
+fn wait_for_neighbours() {
+    drive(|| COLLECTIVES.load(Ordering::Acquire) == 0);
 }
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn cuMemAlloc_v2(address: *mut Address, bytes: usize) -> Code {
+    wait_for_neighbours();
     code(allocate(bytes).and_then(|allocated| {
         // SAFETY: as this library's callers promise
         unsafe { put(address, allocated) }
@@ -65,6 +117,7 @@ extern "C" fn cuMemFree_v2(address: Address) -> Code {
     if address == 0 {
         return Code::SUCCESS;
     }
+    wait_for_neighbours();
     code(wait_for_device().and_then(|_| {
         free(address).map_err(|code| {
             refuse(code, format!("{address:#x} is freed, which was not allocated, or not any more"))
@@ -76,8 +129,40 @@ extern "C" fn cuMemFree_v2(address: Address) -> Code {
 unsafe extern "C" fn cuMemAllocAsync(address: *mut Address, bytes: usize, stream: StreamHandle) -> Code {
     code(super::stream::find(stream).and_then(|_| {
         let allocated = allocate(bytes)?;
+        shares().pooled.insert(allocated);
         // SAFETY: as this library's callers promise
         unsafe { put(address, allocated) }
+    }))
+}
+
+/// A `CUmemAccessDesc`.
+#[repr(C)]
+struct Access {
+    location: c_int,
+    device: c_int,
+    rights: c_int,
+}
+
+/// Says which devices reach the memory of a pool.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn cuMemPoolSetAccess(pool: *mut c_void, access: *const Access, count: usize) -> Code {
+    const DEVICE: c_int = 1;
+    const NONE: c_int = 0;
+    const ALL: c_int = 3;
+    let Some(owner) = pool.addr().checked_sub(1) else { return Code::INVALID_VALUE };
+    if access.is_null() {
+        return Code::INVALID_VALUE;
+    }
+    // SAFETY: as this library's callers promise
+    let access = unsafe { std::slice::from_raw_parts(access, count) };
+    code(access.iter().try_for_each(|access| {
+        let device = ordinal(access.device)?;
+        match (access.location, access.rights) {
+            (DEVICE, ALL) => drop(shares().reached.insert((owner, device))),
+            (DEVICE, NONE) if owner != device => drop(shares().reached.remove(&(owner, device))),
+            _ => return Err(Code::INVALID_VALUE),
+        }
+        Ok(())
     }))
 }
 

@@ -266,6 +266,18 @@ unsafe extern "C" fn cuStreamCreateWithPriority(
     unsafe { cuStreamCreate(stream, flags) }
 }
 
+/// The least and the greatest priority. A number less is more urgent; here none is.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn cuCtxGetStreamPriorityRange(least: *mut c_int, greatest: *mut c_int) -> Code {
+    code(working().and_then(|_| {
+        // SAFETY: as this library's callers promise
+        unsafe {
+            put(least, 0)?;
+            put(greatest, -5)
+        }
+    }))
+}
+
 /// A stream that goes finishes its work.
 #[unsafe(no_mangle)]
 extern "C" fn cuStreamDestroy_v2(stream: StreamHandle) -> Code {

@@ -263,6 +263,19 @@ fn peer(comm: &Comm, rank: c_int) -> Result<u32, Status> {
     }
 }
 
+/// What the ranks of one process read and write of each other's buffers.
+fn within_reach(comm: &Comm, addresses: &[u64]) -> Result<(), Status> {
+    for device in comm.neighbours() {
+        let reaches = |address| driver::reaches(usize::try_from(device).unwrap_or(usize::MAX), address);
+        if let Some(address) = addresses.iter().find(|address| !reaches(**address)) {
+            let (own, what) = (comm.device, "came from cuMemAllocAsync, and no cuMemPoolSetAccess");
+            let text = format!("memory of device {own} at {address:#x} {what} lets device {device} reach it");
+            return Err(refuse(Status(1), &text));
+        }
+    }
+    Ok(())
+}
+
 fn collective(called: &Called, comm: *mut c_void, stream: *mut c_void) -> Status {
     let built = usable(comm).and_then(|comm| {
         let op = called.op.map(|code| {
@@ -277,6 +290,7 @@ fn collective(called: &Called, comm: *mut c_void, stream: *mut c_void) -> Status
             root: called.root.map(|root| peer(&comm, root)).transpose()?,
         };
         let (from, to) = (called.from.addr() as u64, called.to.addr() as u64);
+        within_reach(&comm, &[from, to])?;
         let part = Part::Collective { seq: comm.next_seq(), call: signature, from, to };
         Ok((comm, part))
     });
@@ -374,6 +388,7 @@ extern "C" fn ncclSend(
     let built = usable(comm).and_then(|comm| {
         let (ty, to) = (dtype_of(dtype)?, peer(&comm, to)?);
         let count = count as u64;
+        within_reach(&comm, &[from.addr() as u64])?;
         let part = Part::Send { to, dtype, count, address: from.addr() as u64, bytes: count * ty.bytes() };
         Ok((comm, part))
     });

@@ -12,6 +12,8 @@ use std::thread;
 
 /// What `ncclComm_t` points to.
 pub(super) struct Comm {
+    /// Which communicator this is the end of.
+    key: u64,
     pub(super) rank: u32,
     pub(super) ranks: u32,
     pub(super) device: u32,
@@ -68,9 +70,9 @@ impl Comm {
         let socket = TcpStream::connect((Ipv4Addr::LOCALHOST, address.port))?;
         socket.set_nodelay(true)?;
         let mut reader = socket.try_clone()?;
-        let (state, changed) = (Mutex::default(), Condvar::new());
+        let (key, state, changed) = (address.key, Mutex::default(), Condvar::new());
         let comm =
-            Arc::new(Comm { rank, ranks, device, blocking, socket: Mutex::new(socket), state, changed });
+            Arc::new(Comm { key, rank, ranks, device, blocking, socket: Mutex::new(socket), state, changed });
         let process = std::process::id();
         comm.tell(&Message::Join { key: address.key, ranks, rank, process, device });
         let listener = Arc::clone(&comm);
@@ -225,7 +227,7 @@ impl Comm {
     /// The address by which C knows it; one count is C's from now on.
     pub(super) fn into_raw(self: Arc<Self>) -> *mut c_void {
         let raw = Arc::into_raw(self).cast_mut().cast::<c_void>();
-        live().insert(raw.addr());
+        live().insert(raw.expose_provenance());
         raw
     }
 
@@ -240,6 +242,13 @@ impl Comm {
                 Arc::from_raw(pointer)
             }
         })
+    }
+
+    /// The devices of the other ranks that are in this process.
+    pub(super) fn neighbours(&self) -> Vec<u32> {
+        let raws: Vec<usize> = live().iter().copied().collect();
+        let comms = raws.into_iter().filter_map(|raw| Self::at(std::ptr::with_exposed_provenance_mut(raw)));
+        comms.filter(|comm| comm.key == self.key && comm.rank != self.rank).map(|comm| comm.device).collect()
     }
 
     /// Takes the address back from C; whether it had one.

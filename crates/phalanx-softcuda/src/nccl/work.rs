@@ -3,6 +3,7 @@
 use super::comm::Comm;
 use super::signature::Signature;
 use super::wire::Message;
+use crate::driver::UnderWay;
 use crate::driver::stream::Progress;
 use crate::exec::arena::{self, Kind};
 use crate::fault::Fault;
@@ -23,12 +24,14 @@ pub(super) struct Collectives {
     comm: Arc<Comm>,
     parts: Vec<Part>,
     posted: bool,
+    /// Ends with this.
+    _under_way: UnderWay,
 }
 
 impl Collectives {
     pub(super) fn new(comm: Arc<Comm>, parts: Vec<Part>) -> Self {
         comm.enqueued();
-        Collectives { comm, parts, posted: false }
+        Collectives { comm, parts, posted: false, _under_way: UnderWay::new() }
     }
 
     /// Gives this rank's numbers to the hub.

@@ -8,20 +8,28 @@ use crate::backend::Write;
 use crate::op::LossOps;
 
 impl<T: Float> LossOps for Cpu<T> {
-    fn cross_entropy(&self, d: usize, logits: &[T], labels: &[u32], loss: &mut [T], lse: &mut [T]) -> usize {
+    fn cross_entropy(
+        &self,
+        d: usize,
+        logits: &[T],
+        labels: &[u32],
+        loss: &mut [T],
+        lse: &mut [T],
+        hits: &mut [u32],
+    ) {
         assert!(
             logits.len() == labels.len() * d && loss.len() == labels.len() && lse.len() == labels.len(),
             "cross_entropy"
         );
-        let mut hits = 0;
+        let [hits] = hits else { panic!("one number of hits, {} places", hits.len()) };
+        *hits = 0;
         let outputs = labels.iter().zip(loss.iter_mut().zip(lse));
         for (row, (label, (loss, lse))) in logits.chunks_exact(d).zip(outputs) {
             let own = row[*label as usize];
             *lse = log_sum_exp(row);
             *loss = *lse - own;
-            hits += usize::from(is_first_greatest(row, *label as usize));
+            *hits += u32::from(is_first_greatest(row, *label as usize));
         }
-        hits
     }
 
     fn cross_entropy_grad(
@@ -74,13 +82,15 @@ mod tests {
     fn loss_and_gradient_of_a_known_row() {
         // specs of the field: z = (1, 2, 0.5) has p = (0.23122, 0.62853, 0.14024)
         let (cpu, z) = (Cpu::<f64>::new(), [1.0, 2.0, 0.5]);
-        let (mut loss, mut lse) = ([0.0], [0.0]);
-        assert_eq!(cpu.cross_entropy(3, &z, &[0], &mut loss, &mut lse), 0);
+        let (mut loss, mut lse, mut hits) = ([0.0], [0.0], [7]);
+        cpu.cross_entropy(3, &z, &[0], &mut loss, &mut lse, &mut hits);
+        assert_eq!(hits, [0]);
         assert!((loss[0] - 1.464_368_784_1).abs() < 1e-9);
         let mut dz = [0.0; 3];
         cpu.cross_entropy_grad(3, &z, &[0], &lse, &[2.0], Write::Set, &mut dz);
         let want = [2.0 * (0.231_223_897_6 - 1.0), 2.0 * 0.628_531_719_2, 2.0 * 0.140_244_383_2];
         assert!(dz.iter().zip(want).all(|(a, b)| (a - b).abs() < 1e-9), "{dz:?}");
-        assert_eq!(cpu.cross_entropy(3, &z, &[1], &mut loss, &mut lse), 1);
+        cpu.cross_entropy(3, &z, &[1], &mut loss, &mut lse, &mut hits);
+        assert_eq!(hits, [1]);
     }
 }

@@ -26,10 +26,35 @@ impl Strided {
     pub fn broadcast(own: Shape, out: Shape) -> Self {
         Strided { shape: out, offset: 0, strides: own.strides_as(&out) }
     }
+
+    /// The length of the least buffer that holds all that is walked.
+    #[must_use]
+    pub fn end(&self) -> usize {
+        if self.shape.is_empty() {
+            return 0;
+        }
+        let dims = self.shape.dims().iter().zip(self.strides);
+        self.offset + dims.map(|(extent, stride)| (extent - 1) * stride).sum::<usize>() + 1
+    }
 }
 
 /// Copies that change the layout.
 pub trait LayoutOps: Memory {
     /// `out[o(i)] (+)= x[s(i)]` for every index `i` of the common extents.
     fn copy_strided(&self, x: (Self::View<'_>, Strided), write: Write, out: (Self::ViewMut<'_>, Strided));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_walk_ends_behind_its_last_element() {
+        let rows = Strided { offset: 2, ..Strided::dense(Shape::from([3, 4])) };
+        assert_eq!(rows.end(), 2 + 12);
+        // a row that is read three times
+        assert_eq!(Strided::broadcast(Shape::from([4]), Shape::from([3, 4])).end(), 4);
+        assert_eq!(Strided { offset: 2, ..Strided::dense(Shape::from([3, 0])) }.end(), 0);
+        assert_eq!(Strided::dense(Shape::new(&[])).end(), 1);
+    }
 }

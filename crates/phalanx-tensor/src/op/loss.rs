@@ -4,8 +4,8 @@ use crate::backend::{Memory, Write};
 
 /// Losses.
 pub trait LossOps: Memory {
-    /// `loss[i] = log(sum(e^x_i)) - x_i[label_i]` for each row of `d`; `lse` takes the first term. Returns how many rows
-    /// have their greatest logit at the label (the first of equals counts).
+    /// `loss[i] = log(sum(e^x_i)) - x_i[label_i]` for each row of `d`; `lse` takes the first term. The one element
+    /// of `hits` becomes the number of rows whose greatest logit is at the label (the first of equals counts).
     fn cross_entropy(
         &self,
         d: usize,
@@ -13,7 +13,8 @@ pub trait LossOps: Memory {
         labels: Self::IndexView<'_>,
         loss: Self::ViewMut<'_>,
         lse: Self::ViewMut<'_>,
-    ) -> usize;
+        hits: Self::IndexViewMut<'_>,
+    );
     /// `dx[i] (+)= dloss[i] (softmax(x_i) - onehot(label_i))`.
     #[expect(clippy::too_many_arguments, reason = "the operands of the formula")]
     fn cross_entropy_grad(

@@ -29,6 +29,17 @@ impl Mat {
         Mat { rows: self.cols, cols: self.rows, ..self }
     }
 
+    /// The length of the least buffer that holds a batch of such matrices of `rows x cols`.
+    #[must_use]
+    pub fn end(&self, rows: usize, cols: usize, batch: usize) -> usize {
+        match (rows.checked_sub(1), cols.checked_sub(1), batch.checked_sub(1)) {
+            (Some(row), Some(col), Some(one)) => {
+                self.offset + row * self.rows + col * self.cols + one * self.batch + 1
+            }
+            _ => 0,
+        }
+    }
+
     /// The same matrix for the whole batch.
     #[must_use]
     pub fn shared(self) -> Self {

@@ -9,6 +9,21 @@ keys! {
         /// How sums go between nodes. "auto" measures at the start and takes, for each length, the faster of "flat" and
         /// "hierarchical", which give the same bits; sums of the reproducible mode always go "flat".
         algorithm: Algorithm = Algorithm::Auto, "", Range::Any, Fixed;
+        /// What advances sums while a rank computes. "auto" is "thread" where every rank has a core more than it computes on, by the
+        /// CPUs that it and the other ranks of its host may run on, and "calls" elsewhere. It changes no bit.
+        progress: Progress = Progress::Auto, "", Range::Any, May;
+    }
+}
+
+names! {
+    /// What advances sums while a rank computes.
+    pub enum Progress {
+        /// A thread where there is a core for it, else calls.
+        "auto" => Auto,
+        /// A communication thread of each rank.
+        "thread" => Thread,
+        /// The rank itself, between the operators of its backward pass.
+        "calls" => Calls,
     }
 }
 
