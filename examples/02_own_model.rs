@@ -15,7 +15,7 @@ use phalanx::optim::{OptimizerConfig, ScheduleConfig, SgdConfig};
 use phalanx::prelude::*;
 use phalanx::tensor::Cpu;
 use phalanx::train::{
-    Job, Limit, Methods, OnNonFinite, Plan, Reduction, TrainConfig, never_stop, run_rank, task_of,
+    Job, Limit, Methods, OnNonFinite, Over, Plan, Reduction, TrainConfig, never_stop, run_rank, task_of,
 };
 
 /// Fully connected layers with one residual connection around a normalised block.
@@ -85,7 +85,11 @@ fn main() -> Result<(), Box<dyn Error>> {
         checkpoint_every: 0,
         drop_last: false,
         memory_limit: None,
+<<<<<<< HEAD
         device_memory: None,
+=======
+        over: Over::Ranks,
+>>>>>>> robust7
     };
     let plan = Plan::new(&*net, &params, &task, &config, 64 / RANKS)?;
     let sgd = OptimizerConfig::Sgd(SgdConfig { lr: 0.05, momentum: 0.9, ..SgdConfig::default() });

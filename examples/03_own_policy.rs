@@ -16,7 +16,7 @@ use phalanx::prelude::*;
 use phalanx::tensor::Cpu;
 use phalanx::train::events::StepDone;
 use phalanx::train::{
-    Job, Limit, Methods, OnNonFinite, Plan, Reduction, TrainConfig, never_stop, run_rank, task_of,
+    Job, Limit, Methods, OnNonFinite, Over, Plan, Reduction, TrainConfig, never_stop, run_rank, task_of,
 };
 
 /// Doubles the batch when the noise of the gradient is longer than `limit` times the gradient itself.
@@ -94,7 +94,11 @@ fn main() -> Result<(), Box<dyn Error>> {
         checkpoint_every: 0,
         drop_last: false,
         memory_limit: None,
+<<<<<<< HEAD
         device_memory: None,
+=======
+        over: Over::Ranks,
+>>>>>>> robust7
     };
     // planned for the largest batch that the policy may ask for
     let plan = Plan::new(&*net, &params, &task, &config, 256 / RANKS)?;

@@ -18,7 +18,7 @@ use phalanx::robust::laws::{Shape, assert_breaks, assert_keeps};
 use phalanx::robust::{Decision, Law, Laws, Robust, Round};
 use phalanx::tensor::Cpu;
 use phalanx::train::{
-    Job, Limit, Methods, OnNonFinite, Plan, Reduction, TrainConfig, never_stop, run_rank, task_of,
+    Job, Limit, Methods, OnNonFinite, Over, Plan, Reduction, TrainConfig, never_stop, run_rank, task_of,
 };
 
 /// The mean of the half of the vectors with the least sums of distances to all others.
@@ -80,7 +80,11 @@ fn accuracy_under_attack(rule: fn() -> Box<dyn Rule>) -> Result<f64, Box<dyn Err
         checkpoint_every: 0,
         drop_last: false,
         memory_limit: None,
+<<<<<<< HEAD
         device_memory: None,
+=======
+        over: Over::Ranks,
+>>>>>>> robust7
     };
     let plan = Plan::new(&*net, &params, &task, &config, 40 / RANKS)?;
     let sgd = OptimizerConfig::Sgd(SgdConfig { lr: 0.05, momentum: 0.9, ..SgdConfig::default() });

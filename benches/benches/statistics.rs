@@ -12,7 +12,7 @@ use phalanx::nn::{
 };
 use phalanx::tensor::op::{OptimOps, ReduceOps, SgdStep};
 use phalanx::tensor::{Cpu, Shape};
-use phalanx::train::{Limit, OnNonFinite, Plan, Reduction, TrainConfig};
+use phalanx::train::{Limit, OnNonFinite, Over, Plan, Reduction, TrainConfig};
 use phalanx_benches::numbers;
 use std::hint::black_box;
 use std::ops::Range;
@@ -186,7 +186,11 @@ fn config(batch: usize) -> TrainConfig {
         checkpoint_every: 0,
         drop_last: false,
         memory_limit: None,
+<<<<<<< HEAD
         device_memory: None,
+=======
+        over: Over::Ranks,
+>>>>>>> robust7
     }
 }
 

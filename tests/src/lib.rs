@@ -22,8 +22,8 @@ use phalanx::prelude::{TrainBackend, Watch};
 use phalanx::tensor::Cpu;
 use phalanx::train::events::StepDone;
 use phalanx::train::{
-    Job, Limit, Methods, OnNonFinite, Outcome, Plan, Reduction, TrainConfig, TrainError, check, never_stop,
-    run_rank, task_of,
+    Job, Limit, Methods, OnNonFinite, Outcome, Over, Plan, Reduction, TrainConfig, TrainError, check,
+    never_stop, run_rank, task_of,
 };
 
 /// The device of the tests.
@@ -49,6 +49,7 @@ pub fn config() -> TrainConfig {
         checkpoint_every: 0,
         drop_last: false,
         memory_limit: None,
+        over: Over::Ranks,
         device_memory: None,
     }
 }

@@ -86,6 +86,13 @@ impl MpiWorld {
         self.family.places.iter().enumerate().filter(|(rank, place)| place.node == *rank).count()
     }
 
+    /// How many ranks a node has, where all but the last have as many, one after the other.
+    pub fn ranks_per_node(&self) -> Option<usize> {
+        let each = self.size().get().div_ceil(self.nodes().max(1));
+        let mut places = self.family.places.iter().enumerate();
+        places.all(|(rank, place)| place.node == rank - rank % each).then_some(each)
+    }
+
     /// The communicator of all ranks.
     pub fn comm(&self) -> Arc<dyn Communicator> {
         Arc::new(self.comm.clone())

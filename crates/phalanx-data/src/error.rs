@@ -211,6 +211,15 @@ pub enum DataError {
         got: f64,
     },
 
+    /// A trusted part with no sample, or with all that there are to train on.
+    #[error("got {got} trusted samples, need 1 to {most}, so that some are left to train on")]
+    Trusted {
+        /// The samples.
+        got: usize,
+        /// The most there can be.
+        most: usize,
+    },
+
     /// A mean or a standard deviation that cannot normalise.
     #[error("{field} is {got}, need {need}")]
     Normalise {

@@ -17,12 +17,15 @@ pub struct Splits {
     pub validation: Option<Arc<dyn Dataset>>,
     /// What is reported at the end and decides nothing.
     pub test: Arc<dyn Dataset>,
+    /// What rules that compare gradients with one from good data make that of; none until
+    /// [`hold_out_trusted`](Self::hold_out_trusted) makes one.
+    pub trusted: Option<Arc<dyn Dataset>>,
 }
 
 impl Splits {
     /// Parts without a validation part.
     pub fn new(train: Arc<dyn Dataset>, test: Arc<dyn Dataset>) -> Self {
-        Self { train, validation: None, test }
+        Self { train, validation: None, test, trusted: None }
     }
 
     /// Moves a share of the training samples, chosen by `seed`, to the validation part.
@@ -51,7 +54,33 @@ impl Splits {
         }
         let stream = Stream::new(seed, Purpose::Split, VALIDATION);
         let (train, validation) = split_at_random(self.train, held_out, stream);
-        Ok(Self { train: Arc::new(train), validation: Some(Arc::new(validation)), test: self.test })
+        Ok(Self { train: Arc::new(train), validation: Some(Arc::new(validation)), ..self })
+    }
+
+    /// Moves `samples` training samples, chosen by `seed`, to the trusted part.
+    ///
+    /// # Errors
+    /// [`DataError::Trusted`] when that would be none, or all.
+    ///
+    /// # Examples
+    /// ```
+    /// use phalanx_data::{Dataset, Source};
+    ///
+    /// # fn main() -> Result<(), phalanx_data::DataError> {
+    /// let parts = Source::Digits.open()?.hold_out(0.1, 7)?.hold_out_trusted(100, 7)?;
+    /// assert_eq!((parts.train.len(), parts.test.len()), (1194, 359));
+    /// assert_eq!(parts.trusted.map(|trusted| trusted.len()), Some(100));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn hold_out_trusted(self, samples: usize, seed: u64) -> Result<Self, DataError> {
+        let most = self.train.len().saturating_sub(1);
+        if samples == 0 || samples > most {
+            return Err(DataError::Trusted { got: samples, most });
+        }
+        let stream = Stream::new(seed, Purpose::Split, TRUSTED);
+        let (train, trusted) = split_at_random(self.train, samples, stream);
+        Ok(Self { train: Arc::new(train), trusted: Some(Arc::new(trusted)), ..self })
     }
 }
 
@@ -62,13 +91,15 @@ impl std::fmt::Debug for Splits {
             .field("train", &self.train.len())
             .field("validation", &self.validation.as_ref().map(|part| part.len()))
             .field("test", &self.test.len())
+            .field("trusted", &self.trusted.as_ref().map(|part| part.len()))
             .finish()
     }
 }
 
-// the steps of the streams for Purpose::Split: a test part and a validation part of one seed are unrelated
+// the steps of the streams for Purpose::Split: the parts of one seed are unrelated
 pub(crate) const TEST: u64 = 0;
 const VALIDATION: u64 = 1;
+const TRUSTED: u64 = 2;
 
 /// How many of `len` samples a fraction is: rounded, at least 1 where the fraction is above 0.
 pub(crate) fn share(field: &'static str, len: usize, fraction: f64) -> Result<usize, DataError> {

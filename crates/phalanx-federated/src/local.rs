@@ -258,7 +258,7 @@ mod tests {
     use phalanx_nn::{Features, Init, NnError, ParamBuilder, ParamId, Var};
     use phalanx_optim::{OptimizerConfig, SgdConfig};
     use phalanx_tensor::{Backend, Cpu, Shape};
-    use phalanx_train::{Limit, OnNonFinite, Reduction, TrainConfig};
+    use phalanx_train::{Limit, OnNonFinite, Over, Reduction, TrainConfig};
 
     /// Two samples, 1 of class 0 and -1 of class 1.
     struct Pair(SampleKind);
@@ -307,6 +307,7 @@ mod tests {
             checkpoint_every: 0,
             drop_last: false,
             memory_limit: None,
+            over: Over::Ranks,
             device_memory: None,
         };
         let plan = Plan::new(&net, &builder.finish(), &task, &config, 2).expect("a plan");

@@ -5,6 +5,7 @@ mod files;
 mod forge;
 mod round;
 mod tally;
+mod trust;
 
 use crate::algorithm::Algorithm;
 use crate::attack::{Assault, Backdoor, Poisoner};
@@ -17,6 +18,7 @@ use files::{Open, Place};
 use phalanx_comm::control::{self, Board};
 use phalanx_comm::{Communicator, Rank, verify_plan};
 use phalanx_data::Dataset;
+use phalanx_grad::Senders;
 use phalanx_robust::Robust;
 use phalanx_robust::attack::Attack;
 use phalanx_train::events::{EvalDone, Event, RunFinished, RunStarted, Split, WarningRaised};
@@ -125,6 +127,7 @@ struct Times {
 impl<'a, B: HostBackend> Run<'a, B> {
     fn start(job: &'a FederatedJob<B>, comm: &Arc<dyn Communicator>) -> Result<Self, FederatedError> {
         let Server { mut algorithm, rule } = (job.server)();
+        let rule = rule.over(Senders::Clients);
         let described = format!(
             "{}; {}; {}; {}; {:?}; {:?}",
             job.name,

@@ -1,5 +1,6 @@
 //! What can go wrong with gradients, with the numbers that one asks for next.
 
+use crate::{Axis, Ranks, Senders};
 use phalanx_comm::CommError;
 use phalanx_tensor::TensorError;
 
@@ -199,4 +200,32 @@ pub enum GradError {
     /// A set spread over ranks could not be read.
     #[error("a collective over gradients failed")]
     Comm(#[from] CommError),
+}
+
+impl GradError {
+    /// The same error with the ranks in it called what they are: the set of a rule over ranks may come from others.
+    ///
+    /// # Examples
+    /// ```
+    /// use phalanx_grad::{GradError, Senders};
+    /// let few = GradError::TooFew { rule: "krum", axis: "ranks", got: 2, need: 3 };
+    /// assert_eq!(few.over(Senders::Nodes).to_string(), "krum needs 3 gradients over nodes, got 2");
+    /// ```
+    #[must_use]
+    pub fn over(mut self, senders: Senders) -> Self {
+        if let GradError::TooFew { axis, .. }
+        | GradError::TooManyInvalid { axis, .. }
+        | GradError::NoWeight { axis, .. }
+        | GradError::NoSamples { axis } = &mut self
+            && *axis == Ranks::NAME
+        {
+            *axis = senders.many();
+        }
+        if let GradError::NonFinite { what, .. } = &mut self
+            && *what == Senders::Ranks.rule()
+        {
+            *what = senders.rule();
+        }
+        self
+    }
 }

@@ -53,7 +53,14 @@ pub trait Reduce<A: Axis, B: Backend = Cpu<f32>>: Debug + Send {
         Vec::new()
     }
 
-    /// Takes back what [`state`](Self::state) gave.
+    /// What later steps depend on beside [`state`](Self::state), of which each rank has the coordinates that the last set's
+    /// [shard](crate::Shard) held; under the same names on every rank.
+    fn state_in_parts(&self) -> Vec<StateTensor> {
+        Vec::new()
+    }
+
+    /// Takes back what [`state`](Self::state) gave, and the parts of [`state_in_parts`](Self::state_in_parts) joined: all
+    /// coordinates, on every rank.
     ///
     /// # Errors
     /// [`GradError::StateUnknown`], [`GradError::StateMissing`] and their like for the state of another rule.
@@ -102,6 +109,9 @@ impl<A: Axis, B: Backend> Reduce<A, B> for Box<dyn Reduce<A, B>> {
     fn is_mean(&self) -> bool {
         (**self).is_mean()
     }
+    fn momentum(&self) -> f64 {
+        (**self).momentum()
+    }
     fn reduce(
         &mut self,
         step: u64,
@@ -116,6 +126,9 @@ impl<A: Axis, B: Backend> Reduce<A, B> for Box<dyn Reduce<A, B>> {
     }
     fn state(&self) -> Vec<StateTensor> {
         (**self).state()
+    }
+    fn state_in_parts(&self) -> Vec<StateTensor> {
+        (**self).state_in_parts()
     }
     fn restore(&mut self, state: &[StateTensor]) -> Result<(), GradError> {
         (**self).restore(state)

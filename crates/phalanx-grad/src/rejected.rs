@@ -1,5 +1,6 @@
 //! Whose gradient has no part in a result, and why.
 
+use crate::Senders;
 use std::fmt;
 
 /// The sender of a gradient that has no part in the result.
@@ -54,9 +55,18 @@ impl fmt::Display for Reason {
     }
 }
 
-impl fmt::Display for Rejected {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "client {} {}", self.id, self.reason)?;
-        self.score.map_or(Ok(()), |score| write!(f, ", score {score:.6}"))
+impl Rejected {
+    /// Whom it is about and why, in words.
+    ///
+    /// # Examples
+    /// ```
+    /// use phalanx_grad::{Reason, Rejected, Senders};
+    /// let rejected = Rejected { id: 3, reason: Reason::LeftOut { by: "krum" }, score: None };
+    /// assert_eq!(rejected.told(Senders::Nodes), "node 3 was left out by krum");
+    /// ```
+    #[must_use]
+    pub fn told(&self, senders: Senders) -> String {
+        let score = self.score.map(|score| format!(", score {score:.6}")).unwrap_or_default();
+        format!("{} {} {}{score}", senders.one(), self.id, self.reason)
     }
 }

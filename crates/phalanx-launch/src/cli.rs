@@ -173,6 +173,9 @@ pub(crate) struct TrainArgs {
     /// Ranks, as threads; short for --set train.ranks=N, or federated.ranks=N.
     #[arg(long, value_name = "N")]
     pub(crate) ranks: Option<usize>,
+    /// Ranks of a node, as far as they are known; no argument, but what the launcher has done.
+    #[arg(skip)]
+    pub(crate) ranks_per_node: Option<usize>,
     /// Where the run is placed [default: runs/NAME, or the first free runs/NAME-2, ...].
     #[arg(long, value_name = "DIR")]
     pub(crate) run_dir: Option<PathBuf>,

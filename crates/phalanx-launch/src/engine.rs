@@ -34,17 +34,18 @@ use phalanx_comm::{Rank, WorldError, WorldSize};
 use phalanx_compress::Traffic;
 use phalanx_data::fetch::{self, FetchError, FetchOptions, Fetched, Origin};
 use phalanx_data::{CsvOptions, IdxOptions, Splits, TestPart, TextOptions};
+use phalanx_grad::Senders;
 use phalanx_nn::{Net, Task};
 use phalanx_train::checkpoint::{Checkpoint, Checkpoints, Keep};
 use phalanx_train::events::{self, Aggregated, EvalDone, StepDone};
 use phalanx_train::rundir::RunPaths;
 use phalanx_train::storage::Disk;
-use phalanx_train::{Failure, Files, Plan, Summary, TrainBackend, Watch};
+use phalanx_train::{Failure, Files, Over, Plan, Summary, TrainBackend, Watch};
 
 use self::device::Devices;
 use self::job::{Culprit, Parts};
 use self::watchdog::Guarded;
-use crate::aggregation::OverRanks;
+use crate::aggregation::{OverRanks, UnfitError};
 use crate::datasets;
 use crate::exit::{Exit, WithExit};
 use crate::faults::Injector;
@@ -52,7 +53,7 @@ use crate::runfile::{
     Aggregation, BatchPolicy, Bytes, Column, Data, Model, Registered, Rule, Run, Source, Stop, context_of,
 };
 use crate::stop::StopRequest;
-use crate::ui::{Evaluated, Progress, Ui};
+use crate::ui::{Evaluated, LeftOut, Progress, Ui};
 use crate::world::World;
 
 /// On what the engine computes.
@@ -100,8 +101,12 @@ pub struct PlanReport {
     pub validation_samples: u64,
     /// Samples of the test set.
     pub test_samples: u64,
+    /// Samples that the rule trusts and nobody trains on.
+    pub trusted_samples: u64,
     /// Optimizer steps of the run, if the batch is constant.
     pub steps: Option<u64>,
+    /// The rule over ranks or nodes, unless it is the plain mean: what it is over, and how many hostile ones it bears.
+    pub rule: Option<String>,
     /// What memory the job takes, by use.
     pub memory: Vec<(&'static str, Bytes)>,
     /// Gradient buckets in the order in which they leave: first and last parameter, and size.
@@ -317,8 +322,8 @@ fn board(ranks: usize, injector: &Arc<Injector>) -> Arc<Board> {
 /// The loop's watcher that tells the user interface.
 struct Shown {
     ui: Arc<dyn Ui>,
-    /// Ranks left out of the step that comes next.
-    left_out: Mutex<Vec<u64>>,
+    /// Ranks or nodes left out of the step that comes next.
+    left_out: Mutex<LeftOut>,
 }
 
 fn watcher(ui: &Arc<dyn Ui>) -> Arc<dyn Watch> {
@@ -343,8 +348,9 @@ impl Watch for Shown {
     }
 
     fn aggregated(&self, round: &Aggregated) {
-        let ranks = round.left_out.iter().map(|one| one.rank).collect();
-        *self.left_out.lock().unwrap_or_else(PoisonError::into_inner) = ranks;
+        let senders = if round.over.is_some() { Senders::Nodes } else { Senders::Ranks };
+        let left_out = LeftOut { senders, numbers: round.left_out.iter().map(|one| one.rank).collect() };
+        *self.left_out.lock().unwrap_or_else(PoisonError::into_inner) = left_out;
     }
 
     fn evaluated(&self, eval: &EvalDone) {
@@ -364,24 +370,34 @@ const TIMED_ON: [usize; 4] = [4, 8, 16, 32];
 /// Seconds from which on a rule is not timed on more ranks.
 const LONG: f64 = 0.05;
 
-/// How long one rank's part of the rule over ranks takes, by the number of ranks, timed here on made-up gradients of `dim`
-/// numbers; `None` for the plain mean. The share of hostile ranks is that of the run.
+/// How long one rank's part of the rule over ranks or nodes takes, by the number of these, timed here on made-up gradients
+/// of `dim` numbers; `None` for the plain mean. The share of hostile ones is that of the run. A node has `ranks_per_node`.
 ///
 /// # Errors
 /// When the rule does not fit the run's own ranks.
-pub(crate) fn rule_times(run: &Run, dim: usize) -> anyhow::Result<Option<Vec<(u64, f64)>>> {
-    let own = run.train.ranks;
-    if OverRanks::of(&run.aggregation, own, run.seed).map_err(job::bad_input)?.is_none() {
+pub(crate) fn rule_times(
+    run: &Run,
+    dim: usize,
+    ranks_per_node: u32,
+) -> anyhow::Result<Option<Vec<(u64, f64)>>> {
+    let over = run.aggregation.over().ok_or(UnfitError::NodesUnknown).map_err(job::bad_input)?;
+    let own = over.senders(run.train.ranks);
+    if OverRanks::of_senders(&run.aggregation, own, run.seed).map_err(job::bad_input)?.is_none() {
         return Ok(None);
     }
+    let each = match over {
+        Over::Ranks => 1,
+        Over::Nodes { .. } => ranks_per_node as usize,
+    };
     let mut times = Vec::new();
-    for ranks in TIMED_ON.into_iter().chain([own]).collect::<BTreeSet<_>>() {
-        let hostile = run.aggregation.hostile.map(|hostile| hostile * ranks / own.max(1));
+    for senders in TIMED_ON.into_iter().chain([own]).collect::<BTreeSet<_>>() {
+        let hostile = run.aggregation.hostile.map(|hostile| hostile * senders / own.max(1));
         let aggregation = Aggregation { hostile, ..run.aggregation.clone() };
         // a rule may need more than a few
-        let Ok(Some(rule)) = OverRanks::of(&aggregation, ranks, run.seed) else { continue };
-        let Ok(seconds) = rule.seconds(ranks, dim) else { continue };
-        times.push((ranks as u64, seconds));
+        let Ok(Some(rule)) = OverRanks::of_senders(&aggregation, senders, run.seed) else { continue };
+        let part = dim.div_ceil((senders * each).max(1));
+        let Ok(seconds) = rule.seconds(senders, part) else { continue };
+        times.push((senders as u64, seconds));
         if seconds > LONG {
             break;
         }
@@ -432,7 +448,11 @@ pub fn plan(run: &Run, registered: &Registered, hardware: Hardware) -> anyhow::R
         train_samples: data.train.len() as u64,
         validation_samples: data.validation.as_ref().map_or(0, |part| part.len() as u64),
         test_samples: data.test.len() as u64,
+        trusted_samples: data.trusted.as_ref().map_or(0, |part| part.len() as u64),
         steps,
+        rule: OverRanks::of(&run.aggregation, run.train.ranks, run.seed)
+            .map_err(job::bad_input)?
+            .map(|rule| described_rule(run, config.over, &rule)),
         memory: vec![
             ("parameters", floats(plan.params.flat_len())),
             ("gradients", floats(plan.params.grad_len())),
@@ -442,6 +462,16 @@ pub fn plan(run: &Run, registered: &Registered, hardware: Hardware) -> anyhow::R
         buckets: plan.buckets.iter().map(bucket).collect(),
         traffic: plan.buckets.iter().map(traffic).collect(),
     })
+}
+
+/// A rule, what it is over, and what it bears.
+fn described_rule(run: &Run, over: Over, rule: &OverRanks) -> String {
+    let of = match over {
+        Over::Ranks => String::new(),
+        Over::Nodes { ranks_per_node } => format!(" of {ranks_per_node} ranks"),
+    };
+    let (kind, count) = (run.aggregation.rule.kind(), over.senders(run.train.ranks));
+    format!("{kind} over {count} {}{of}, bears {}", over.called(), rule.hostile())
 }
 
 /// Scores a state of a run.

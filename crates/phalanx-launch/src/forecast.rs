@@ -28,25 +28,38 @@ pub(crate) struct Known {
     pub(crate) rule: Option<RuleWork>,
 }
 
-/// What a rank does for a rule over ranks, by how many ranks there are: a line through what was measured.
+/// What a rank does for a rule over ranks or nodes, by how many of these there are: a line through what was measured.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct RuleWork {
     fixed_seconds: f64,
-    seconds_a_rank: f64,
+    seconds_a_sender: f64,
+    is_over_nodes: bool,
 }
 
 impl RuleWork {
     /// The line through measured times: numbers of ranks, and seconds of each. Times that do not grow are one number.
     pub(crate) fn fit(times: &[(u64, f64)]) -> Self {
         let greatest = times.iter().map(|(_, seconds)| *seconds).fold(0.0, f64::max);
-        Link::fit(times).map_or(Self { fixed_seconds: greatest, seconds_a_rank: 0.0 }, |line| Self {
-            fixed_seconds: line.start_seconds,
-            seconds_a_rank: line.bytes_per_second.recip(),
-        })
+        let line = Link::fit(times);
+        Self {
+            fixed_seconds: line.map_or(greatest, |line| line.start_seconds),
+            seconds_a_sender: line.map_or(0.0, |line| line.bytes_per_second.recip()),
+            is_over_nodes: false,
+        }
     }
 
-    fn seconds(self, ranks: u64) -> f64 {
-        self.fixed_seconds + self.seconds_a_rank * float(ranks)
+    /// The same work, where the times are by numbers of nodes.
+    pub(crate) fn over_nodes(self, is_over_nodes: bool) -> Self {
+        Self { is_over_nodes, ..self }
+    }
+
+    /// What it is over, in words.
+    pub(crate) fn over(self) -> &'static str {
+        if self.is_over_nodes { "nodes" } else { "ranks" }
+    }
+
+    fn seconds(self, senders: u64) -> f64 {
+        self.fixed_seconds + self.seconds_a_sender * float(senders)
     }
 }
 
@@ -98,7 +111,10 @@ impl Known {
         // the largest share: its rank is the one that the others wait for
         let compute = float(self.batch.div_ceil(ranks)) / self.samples_per_second;
         if let Some(rule) = self.rule.filter(|_| ranks > 1) {
-            let exposed = self.sharded(nodes) + rule.seconds(ranks);
+            let exposed = match rule.is_over_nodes {
+                true => self.node_means() + self.sharded(nodes, 1) + rule.seconds(u64::from(nodes)),
+                false => self.sharded(nodes, self.ranks_per_node) + rule.seconds(ranks),
+            };
             return Some((compute + exposed, exposed));
         }
         let total = float(self.buckets.iter().map(|(bytes, _)| bytes).sum::<u64>().max(1));
@@ -129,16 +145,27 @@ impl Known {
         inside + Algorithm::best(nodes, bytes, self.net).1
     }
 
-    /// Every rank is sent its coordinates of all gradients, inner products are summed, and the parts of the result are
-    /// joined: each message between two ranks, those of a node over its one link.
-    fn sharded(&self, nodes: u32) -> f64 {
+    /// Each rank of a node adds up its slice of the gradients of all of them: half of what a sum is that all ranks get.
+    fn node_means(&self) -> f64 {
+        let gradient = self.buckets.iter().map(|(bytes, _)| bytes).sum();
+        match (self.ranks_per_node, self.inside) {
+            (1, _) => 0.0,
+            (_, Inside::Measured(link)) => link.start_seconds + float(gradient) / link.bytes_per_second / 2.0,
+            (ranks, Inside::Memory(speed)) => f64::from(ranks) * float(gradient) / speed,
+        }
+    }
+
+    /// Every rank is sent its coordinates of all vectors, `vectors` of each node, inner products are summed, and the parts
+    /// of the result are joined: each message between two ranks, those of a node over its one link.
+    fn sharded(&self, nodes: u32, vectors: u32) -> f64 {
         let gradient = float(self.buckets.iter().map(|(bytes, _)| bytes).sum());
         let per_node = f64::from(self.ranks_per_node);
         let ranks = per_node * f64::from(nodes);
         let outside = f64::from(nodes - 1) / f64::from(nodes);
-        let products = 8.0 * ranks * (ranks + 1.0) / 2.0;
-        // the gradient twice, and the products twice: spread, and gathered again
-        let bytes = 2.0 * (gradient + products) * per_node;
+        let n = f64::from(vectors) * f64::from(nodes);
+        let products = 8.0 * n * (n + 1.0) / 2.0;
+        // vectors are spread and their result is gathered by every rank; the products both, by every rank
+        let bytes = gradient * (f64::from(vectors) + per_node) + 2.0 * products * per_node;
         let inside = match self.inside {
             Inside::Measured(link) => 4.0 * link.start_seconds + bytes / link.bytes_per_second,
             Inside::Memory(speed) => 2.0 * bytes / speed,
@@ -234,6 +261,23 @@ mod tests {
         assert!(known.on(1).expect("a forecast").exposed_seconds.abs() < 1e-12);
         let level = RuleWork::fit(&[(4, 0.02), (8, 0.01)]);
         assert!((level.seconds(4096) - 0.02).abs() < 1e-12, "no growth was seen");
+    }
+
+    /// Two nodes of four ranks at 1 GB/s and 10 GB/s inside: 4 MB of each rank are read to be added up in 1.6 ms; half of the node's
+    /// 4 MB and of four results of 4 MB come from the other in 10 ms, and 40 MB are moved inside in 4 ms.
+    #[test]
+    fn a_rule_over_nodes_adds_up_each_node_first() {
+        let rule = RuleWork::fit(&[(2, 0.002), (4, 0.003)]);
+        let over = |is_over_nodes| {
+            let rule = Some(rule.over_nodes(is_over_nodes));
+            let known = Known { ranks_per_node: 4, rule, ..known() };
+            known.on(2).expect("a forecast").exposed_seconds
+        };
+        let nodes = over(true);
+        assert!((nodes - (0.0016 + 0.010 + 0.004 + 0.002)).abs() < 1e-6, "{nodes}");
+        // eight vectors: 16 MB from the other node, 64 MB inside, and the work of eight
+        let ranks = over(false);
+        assert!((ranks - (0.016 + 0.0064 + 0.005)).abs() < 1e-5, "{ranks}");
     }
 
     #[test]

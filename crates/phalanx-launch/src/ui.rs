@@ -9,6 +9,8 @@ mod summary;
 
 use std::time::Duration;
 
+use phalanx_grad::Senders;
+
 pub use bar::Bar;
 pub use lines::Lines;
 pub use records::Records;
@@ -53,8 +55,17 @@ pub struct Progress {
     pub batch: u64,
     /// What a batch policy's statistics asked for, where they were asked.
     pub target: Option<f64>,
-    /// Ranks that the rule over ranks left out of the last step.
-    pub left_out: Vec<u64>,
+    /// Whom the rule over ranks left out of the last step.
+    pub left_out: LeftOut,
+}
+
+/// Some ranks or nodes.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LeftOut {
+    /// What they are.
+    pub senders: Senders,
+    /// Their numbers.
+    pub numbers: Vec<u64>,
 }
 
 /// A score on the validation set.
@@ -114,7 +125,7 @@ impl Ui for Silent {
 
 #[cfg(test)]
 mod tests {
-    use super::Progress;
+    use super::{LeftOut, Progress, Senders};
     use std::time::Duration;
 
     const HALF: Progress = Progress {
@@ -127,7 +138,7 @@ mod tests {
         samples_per_second: 64.0,
         batch: 64,
         target: None,
-        left_out: Vec::new(),
+        left_out: LeftOut { senders: Senders::Ranks, numbers: Vec::new() },
     };
 
     #[test]

@@ -87,6 +87,15 @@ impl World {
         }
     }
 
+    /// The ranks of a node, where they are known and every node but the last has as many, one after the other.
+    pub(crate) fn ranks_per_node(&self) -> Option<usize> {
+        match self {
+            Self::Threads => None,
+            #[cfg(feature = "mpi")]
+            Self::Mpi { mpi, .. } => mpi.ranks_per_node(),
+        }
+    }
+
     /// The lowest of the ranks that are in this process.
     pub(crate) fn first(&self) -> Rank {
         match self {

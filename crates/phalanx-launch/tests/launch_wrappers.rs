@@ -57,7 +57,7 @@ fn byzantine_sh_sets_attacks_that_there_are() {
         let mut raw = RawRun::parse("krum.toml", &file).expect("TOML");
         raw.set(attack).expect("a value");
         let run = raw.resolve(&Registered::default()).unwrap_or_else(|error| panic!("{error}"));
-        let hostile = run.attack.on(10).expect("attacks");
+        let hostile = run.attacks().expect("attacks");
         assert!(hostile.iter().all(|attack| attack.ranks == [1, 7, 9]), "{line}");
     }
 }

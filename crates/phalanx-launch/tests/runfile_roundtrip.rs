@@ -191,6 +191,22 @@ fn make_fit(values: &mut Values) {
     if values.get("compression.kind") != Some(&Toml::from("none")) {
         values.insert("train.reduction".to_owned(), Toml::from("fast"));
     }
+    // an integer may stand for one that others must go with
+    if values.get("aggregation.over") == Some(&Toml::from("nodes")) {
+        values.entry("aggregation.ranks_per_node".to_owned()).and_modify(|ranks| *ranks = Toml::from(1));
+    } else {
+        values.remove("aggregation.ranks_per_node");
+    }
+    let trusts = match values.get("aggregation.rule").and_then(Toml::as_str) {
+        Some("fltrust") => true,
+        Some("monna") => !values.contains_key("aggregation.pivot"),
+        _ => false,
+    };
+    if trusts {
+        values.insert("aggregation.trusted_samples".to_owned(), Toml::from(9));
+    } else {
+        values.remove("aggregation.trusted_samples");
+    }
     // more than one chunk
     values.insert("train.ranks".to_owned(), Toml::from(3));
     values.insert("train.batch".to_owned(), Toml::from(7));

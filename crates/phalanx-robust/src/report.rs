@@ -1,6 +1,6 @@
 //! What an aggregation tells besides its result: who was left out, why, and how everyone scored.
 
-use phalanx_grad::Rejected;
+use phalanx_grad::{Rejected, Senders};
 use std::fmt;
 
 /// The account of one round.
@@ -9,6 +9,8 @@ use std::fmt;
 pub struct Report {
     /// The rule.
     pub rule: &'static str,
+    /// Whose vectors they were.
+    pub senders: Senders,
     /// Vectors that came in.
     pub received: usize,
     /// Those that could be used.
@@ -39,8 +41,8 @@ pub struct Stage {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Report { rule, received, valid, hostile, .. } = self;
-        write!(f, "{rule} over {valid} of {received} clients, bears {hostile}")?;
-        self.rejected.iter().try_for_each(|rejected| write!(f, "\n{rejected}"))
+        let Report { rule, senders, received, valid, hostile, .. } = self;
+        write!(f, "{rule} over {valid} of {received} {senders}, bears {hostile}")?;
+        self.rejected.iter().try_for_each(|rejected| write!(f, "\n{}", rejected.told(*senders)))
     }
 }

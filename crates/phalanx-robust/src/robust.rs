@@ -3,7 +3,9 @@
 use crate::report::{Report, Stage};
 use crate::rule::{Decision, Finish, Form};
 use crate::{Laws, PreAggregator, Round, Rule, Updates};
-use phalanx_grad::{Axis, Blocks, GradError, GradSet, Ranks, Reason, Reduce, Rejected, Scratch, StateTensor};
+use phalanx_grad::{
+    Axis, Blocks, GradError, GradSet, Ranks, Reason, Reduce, Rejected, Scratch, Senders, StateTensor,
+};
 use phalanx_tensor::rows::Statistic;
 use phalanx_tensor::{Backend, Float};
 use std::cell::OnceCell;
@@ -39,7 +41,7 @@ use std::cell::OnceCell;
 /// let mut rule = Robust::new(2, TrimmedMean).behind(Nnm);
 /// let report = rule.aggregate(1, &Updates::new(2, &rows), &mut out)?;
 /// assert!((out[0] - 1.0).abs() < 0.15 && (out[1] - 2.0).abs() < 0.15);
-/// assert_eq!(report.rejected[0].to_string(), "client 5 has 1 numbers that are not finite");
+/// assert_eq!(report.rejected[0].told(report.senders), "rank 5 has 1 numbers that are not finite");
 ///
 /// let few = Robust::new(3, Krum::default()).aggregate(1, &Updates::new(2, &rows), &mut out);
 /// assert_eq!(few.unwrap_err().to_string(), "krum needs 7 gradients over ranks, got 6");
@@ -53,6 +55,7 @@ pub struct Robust {
     max_norm: Option<f64>,
     momentum: f64,
     threads: usize,
+    senders: Senders,
     report: Report,
 }
 
@@ -66,6 +69,7 @@ impl Robust {
             max_norm: None,
             momentum: 0.0,
             threads: 1,
+            senders: Senders::default(),
             report: Report::default(),
         }
     }
@@ -101,6 +105,13 @@ impl Robust {
     #[must_use]
     pub fn with_threads(mut self, threads: usize) -> Self {
         self.threads = threads.max(1);
+        self
+    }
+
+    /// The same rule, over vectors of such senders, as which errors and reports speak of them.
+    #[must_use]
+    pub fn over(mut self, senders: Senders) -> Self {
+        self.senders = senders;
         self
     }
 
@@ -164,7 +175,14 @@ impl Robust {
         self.rule.state()
     }
 
-    /// Takes back what [`state`](Self::state) gave.
+    /// What later rounds depend on beside [`state`](Self::state), of which each rank has its coordinates after a set that
+    /// ranks share; as [`Reduce::state_in_parts`].
+    #[must_use]
+    pub fn state_in_parts(&self) -> Vec<StateTensor> {
+        self.rule.state_in_parts()
+    }
+
+    /// Takes back what [`state`](Self::state) gave, and the parts of [`state_in_parts`](Self::state_in_parts) joined.
     ///
     /// # Errors
     /// As [`Rule::restore`].
@@ -190,6 +208,15 @@ impl Robust {
 
     /// As [`aggregate`](Self::aggregate), of all coordinates or those that are here, with nothing noted of it.
     pub(crate) fn attempt(
+        &mut self,
+        step: u64,
+        updates: &Updates<'_>,
+        out_d: &mut [f32],
+    ) -> Result<Report, GradError> {
+        self.attempted(step, updates, out_d).map_err(|error| error.over(self.senders))
+    }
+
+    fn attempted(
         &mut self,
         step: u64,
         updates: &Updates<'_>,
@@ -244,10 +271,17 @@ impl Robust {
         if let Some(reference) = reference {
             crate::updates::check_length("the reference of updates", reference.len(), d)?;
         }
+        if let Some(trusted) = set.trusted() {
+            crate::updates::check_length("the trusted update", trusted.len(), d)?;
+        }
         if let Some(shard) = set.shard().filter(|_| self.is_shardable()) {
             let mut updates = Updates::of_shard(n, d, shard).with_samples(&samples)?.with_ids(&ids)?;
+            let here = Blocks::new(d).coordinates(shard.blocks());
             if let Some(reference) = reference {
-                updates = updates.with_reference(&reference[Blocks::new(d).coordinates(shard.blocks())])?;
+                updates = updates.with_reference(&reference[here.clone()])?;
+            }
+            if let Some(trusted) = set.trusted() {
+                updates = updates.with_trusted(&trusted[here])?;
             }
             let mut part = vec![0.0; updates.dim()];
             let report = self.attempt(step, &updates, &mut part)?;
@@ -270,6 +304,9 @@ impl Robust {
         if let Some(reference) = reference {
             updates = updates.with_reference(reference)?;
         }
+        if let Some(trusted) = set.trusted() {
+            updates = updates.with_trusted(trusted)?;
+        }
         self.aggregate(step, &updates, out_d)?;
         Ok(())
     }
@@ -285,7 +322,9 @@ impl Robust {
         // Measuring may need no number of a vector that is not finite: they are sought first.
         let numbers = updates.reject_nonfinite(self.threads)?;
         let rejected: Vec<Rejected> = lengths.into_iter().chain(numbers).collect();
-        let (round, _) = self.begin(step, &updates, received, &rejected)?;
+        let senders = self.senders;
+        let begun = self.begin(step, &updates, received, &rejected);
+        let (round, _) = begun.map_err(|error| error.over(senders))?;
         Ok(round.to_rows())
     }
 
@@ -302,7 +341,7 @@ impl Robust {
         let decision = self.rule.decide(&round)?;
         let finite = decision.apply(&round, out_d);
         if !round.vectors.everywhere(finite)? {
-            let what = "a rule over ranks";
+            let what = Senders::Ranks.rule();
             return Err(GradError::NonFinite { what, count: 1 });
         }
         let ids: Vec<u64> = updates.clients.iter().map(|client| client.id).collect();
@@ -325,7 +364,8 @@ impl Robust {
             return Err(GradError::TooManyInvalid { rule, axis, got: received, invalid, hostile });
         }
         let hostile = self.hostile - invalid;
-        let mut report = Report { rule, received, valid: updates.len(), hostile, ..Report::default() };
+        let (senders, valid) = (self.senders, updates.len());
+        let mut report = Report { rule, senders, received, valid, hostile, ..Report::default() };
         report.rejected = rejected.to_vec();
         let mut round = Round {
             step,
@@ -384,6 +424,10 @@ where
         Robust::state(self)
     }
 
+    fn state_in_parts(&self) -> Vec<StateTensor> {
+        Robust::state_in_parts(self)
+    }
+
     fn restore(&mut self, state: &[StateTensor]) -> Result<(), GradError> {
         Robust::restore(self, state)
     }
@@ -424,7 +468,7 @@ impl Decision {
             }
             Form::Columns { .. } => Vec::new(),
         };
-        // Scores are of the vectors that the rule saw, which are the clients' unless they were averaged into fewer.
+        // Scores are of the vectors that the rule saw, which are the senders' unless they were averaged into fewer.
         let score_of = |id: u64| {
             let at = round.ids.iter().position(|other| *other == id)?;
             self.scores.get(at).copied()

@@ -2,7 +2,7 @@
 
 use crate::Mixing;
 use crate::vectors::Vectors;
-use phalanx_grad::{Blocks, GradError, Gram};
+use phalanx_grad::{Blocks, GradError, Gram, Senders};
 use phalanx_tensor::rows;
 use std::cell::OnceCell;
 use std::ops::Range;
@@ -57,6 +57,12 @@ impl<'a> Round<'a> {
     pub fn coordinates(&self) -> Range<usize> {
         let all = 0..self.vectors.dim;
         self.vectors.shard.map_or(all, |shard| Blocks::new(self.vectors.dim).coordinates(shard.blocks()))
+    }
+
+    /// Whether ranks hold a part of the coordinates each.
+    #[must_use]
+    pub fn is_spread(&self) -> bool {
+        self.vectors.shard.is_some()
     }
 
     /// What is here of a vector that this rank has all of.
@@ -209,24 +215,22 @@ impl<'a> Round<'a> {
         Ok(self.mixing.as_ref().map_or_else(|| gram.clone(), |mixing| mixing.gram(&gram)))
     }
 
-    /// All inner products of other vectors, which a rule keeps.
+    /// All inner products of other vectors, of which a rule keeps what is here.
     ///
     /// # Errors
     /// As [`gram`](Self::gram).
     pub(crate) fn gram_of(&self, rows: &[&[f32]]) -> Result<Gram, GradError> {
-        let dim = rows.first().map_or(0, |row| row.len());
-        let vectors = Vectors { rows: rows.to_vec(), dim, threads: self.vectors.threads, shard: None };
-        let gram = vectors.gram()?;
+        let gram = Vectors { rows: rows.to_vec(), ..self.vectors.clone() }.gram()?;
         finite((0..gram.n()).map(|i| gram.norm_sq(i)))?;
         Ok(gram)
     }
 
-    /// The vectors themselves, for rules that keep them.
+    /// What is here of the vectors, for rules that keep it.
     pub(crate) fn to_rows(&self) -> Vec<Vec<f32>> {
         match &self.mixing {
             None => self.vectors.rows.iter().map(|row| row.to_vec()).collect(),
             Some(mixing) => {
-                let mut out = vec![vec![0.0; self.dim()]; mixing.len()];
+                let mut out = vec![vec![0.0; self.vectors.here()]; mixing.len()];
                 self.vectors.mix(mixing, &mut out);
                 out
             }
@@ -238,6 +242,6 @@ impl<'a> Round<'a> {
 fn finite(sums: impl Iterator<Item = f64>) -> Result<(), GradError> {
     match sums.filter(|sum| !sum.is_finite()).count() {
         0 => Ok(()),
-        count => Err(GradError::NonFinite { what: "a rule over ranks", count: count as u64 }),
+        count => Err(GradError::NonFinite { what: Senders::Ranks.rule(), count: count as u64 }),
     }
 }

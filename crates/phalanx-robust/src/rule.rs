@@ -104,7 +104,14 @@ pub trait Rule: Debug + Send {
         Vec::new()
     }
 
-    /// Takes back what [`state`](Self::state) gave.
+    /// What later rounds depend on beside [`state`](Self::state), of which each of several ranks has the coordinates that
+    /// were [here](Round::coordinates) in the last round.
+    fn state_in_parts(&self) -> Vec<StateTensor> {
+        Vec::new()
+    }
+
+    /// Takes back what [`state`](Self::state) gave, and the parts of [`state_in_parts`](Self::state_in_parts) joined: all
+    /// coordinates, on every rank.
     ///
     /// # Errors
     /// [`GradError::StateUnknown`], [`GradError::StateMissing`] and their like for the state of another rule.
@@ -243,6 +250,9 @@ impl Rule for Box<dyn Rule> {
     }
     fn state(&self) -> Vec<StateTensor> {
         (**self).state()
+    }
+    fn state_in_parts(&self) -> Vec<StateTensor> {
+        (**self).state_in_parts()
     }
     fn restore(&mut self, state: &[StateTensor]) -> Result<(), GradError> {
         (**self).restore(state)

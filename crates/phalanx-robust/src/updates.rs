@@ -57,7 +57,7 @@ impl<'a> Updates<'a> {
     /// # Errors
     /// [`GradError::Length`] when there is not one name a vector.
     pub fn with_ids(mut self, ids: &[u64]) -> Result<Self, GradError> {
-        check_length("the names of clients", ids.len(), self.len())?;
+        check_length("the names of senders", ids.len(), self.len())?;
         for (client, id) in self.clients.iter_mut().zip(ids) {
             client.id = *id;
         }
@@ -67,12 +67,12 @@ impl<'a> Updates<'a> {
 
     /// The same vectors as means of so many samples, in the order in which the vectors were given.
     ///
-    /// Counts come from the clients: rules that bear hostile ones do not look at them.
+    /// Counts come from the senders: rules that bear hostile ones do not look at them.
     ///
     /// # Errors
     /// [`GradError::Length`] when there is not one count a vector.
     pub fn with_samples(mut self, samples: &[u64]) -> Result<Self, GradError> {
-        check_length("the sample counts of clients", samples.len(), self.len())?;
+        check_length("the sample counts of senders", samples.len(), self.len())?;
         for (client, samples) in self.clients.iter_mut().zip(samples) {
             client.samples = *samples;
         }

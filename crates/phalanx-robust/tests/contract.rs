@@ -81,7 +81,7 @@ fn another_length_is_dropped_and_counted() {
         rows.insert(4, &long);
         let mut out = [0.0; 3];
         let report = Robust::new(1, Median).aggregate(1, &Updates::new(3, &rows), &mut out).unwrap();
-        assert_eq!(report.rejected[0].to_string(), format!("client 4 has {len} numbers, need 3"));
+        assert_eq!(report.rejected[0].told(report.senders), format!("rank 4 has {len} numbers, need 3"));
         assert_eq!((report.valid, report.hostile), (9, 0));
     }
 }

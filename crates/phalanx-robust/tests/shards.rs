@@ -1,9 +1,9 @@
 //! Rules over vectors whose coordinates are spread over ranks give the bits of the same rules over whole vectors.
 
 use phalanx_comm::{
-    Agreed, Communicator, CommunicatorExt, Options, Rank, WorldSize, run_ranks, tree_sum_f64,
+    Agreed, Communicator, CommunicatorExt, Options, Rank, SoloComm, WorldSize, run_ranks, tree_sum_f64,
 };
-use phalanx_grad::{Blocks, GradError, GradSet, Ranks, Reduce, RowSet, Scratch, Shard};
+use phalanx_grad::{Blocks, GradError, GradSet, Ranks, Reduce, Scratch, Shard, StateTensor};
 use phalanx_robust::registry::{PreConfig, RuleConfig};
 use phalanx_robust::{Keep, Monna, MultiMetrics, Reference, Report, Robust};
 use phalanx_tensor::Cpu;
@@ -11,12 +11,25 @@ use phalanx_tensor::rng::{Purpose, Stream};
 use std::ops::Range;
 use std::sync::Arc;
 
-/// Vectors that every rank has, of which it shows its part.
+/// Vectors that every rank has, of which it shows its part, or all.
 #[derive(Debug)]
 struct Spread<'a> {
     comm: &'a dyn Communicator,
     rows: &'a [Vec<f32>],
     backend: Cpu<f32>,
+    trusted: Vec<f32>,
+    is_whole: bool,
+}
+
+impl<'a> Spread<'a> {
+    fn new(comm: &'a dyn Communicator, rows: &'a [Vec<f32>]) -> Self {
+        Spread { comm, rows, backend: Cpu::new(), trusted: trusted(rows[0].len()), is_whole: false }
+    }
+}
+
+/// A vector along the nine of one kind.
+fn trusted(dim: usize) -> Vec<f32> {
+    (0..dim).map(|k| 0.5 + 0.1 * (k % 7) as f32).collect()
 }
 
 impl Spread<'_> {
@@ -43,8 +56,16 @@ impl GradSet<Ranks> for Spread<'_> {
         i as u64 % 3 + 1
     }
 
+    fn view(&self, i: usize) -> Option<&[f32]> {
+        self.is_whole.then(|| &self.rows[i][..])
+    }
+
     fn shard(&self) -> Option<&dyn Shard> {
-        Some(self)
+        (!self.is_whole).then_some(self)
+    }
+
+    fn trusted(&self) -> Option<&[f32]> {
+        Some(&self.trusted)
     }
 
     fn row(&self, i: usize, out_d: &mut [f32]) -> Result<(), GradError> {
@@ -107,17 +128,14 @@ fn answer(robust: &mut Robust, set: &dyn GradSet<Ranks>) -> Answer {
 type Make = Arc<dyn Fn() -> Robust + Send + Sync>;
 
 fn whole(make: &Make, rows: &[Vec<f32>]) -> Answer {
-    let slices: Vec<&[f32]> = rows.iter().map(Vec::as_slice).collect();
-    let samples = (0..N as u64).map(|i| i % 3 + 1).collect();
-    let set =
-        RowSet::<Ranks>::from_slices(&slices).and_then(|set| set.with_samples(samples)).expect("one length");
-    answer(&mut make(), &set)
+    let comm = SoloComm::new();
+    answer(&mut make(), &Spread { is_whole: true, ..Spread::new(&comm, rows) })
 }
 
 fn spread(make: &Make, rows: &Arc<Vec<Vec<f32>>>, ranks: usize) -> Vec<Answer> {
     let (make, rows) = (Arc::clone(make), Arc::clone(rows));
     run_ranks(WorldSize(ranks), &Options::default(), move |comm| {
-        let set = Spread { comm: &*comm, rows: &rows, backend: Cpu::new() };
+        let set = Spread::new(&*comm, &rows);
         Ok::<_, GradError>(answer(&mut make(), &set))
     })
     .expect("errors are answers here")
@@ -149,11 +167,7 @@ fn every_rule_gives_the_same_bits_and_report() {
             assert_spreads(name, dim, move || Robust::new(2, config.build().expect("as above")));
         }
     }
-    assert_eq!(
-        shardable,
-        RuleConfig::NAMES.len() - 2,
-        "all but the one that keeps every client's vectors and the one that trusts a vector of its own"
-    );
+    assert_eq!(shardable, RuleConfig::NAMES.len(), "no rule needs whole vectors");
 }
 
 #[test]
@@ -190,4 +204,71 @@ fn what_is_expected_of_the_example_is_so() {
     assert!(left_out.contains(&3) && left_out.contains(&8), "{report}");
     let none: Make = Arc::new(|| Robust::new(0, phalanx_robust::Median));
     assert!(matches!(whole(&none, &rows(5)), Err(GradError::TooManyInvalid { invalid: 1, .. })));
+}
+
+/// Rounds of five senders, a few of them each time, of which each goes its own way.
+fn round(step: u64, dim: usize) -> Vec<Vec<f32>> {
+    let row = |i: u64| {
+        let (mut row, mut own) = (vec![0.0; dim], vec![0.0; dim]);
+        Stream::new(7, Purpose::User(2), i).fill_normal(&mut own);
+        Stream::new(step, Purpose::User(3), i).fill_normal(&mut row);
+        row.iter_mut().zip(own).for_each(|(x, own)| *x += 2.0 * own);
+        row
+    };
+    (0..5).map(row).collect()
+}
+
+fn fools_gold() -> Robust {
+    Robust::new(1, phalanx_robust::FoolsGold::default()).behind(phalanx_robust::Arc)
+}
+
+/// The results of some rounds, and the state after them, joined on every rank.
+fn rounds(
+    rule: &mut Robust,
+    comm: &dyn Communicator,
+    steps: Range<u64>,
+    dim: usize,
+) -> Result<(Vec<Vec<f32>>, Vec<StateTensor>), GradError> {
+    let mut results = Vec::new();
+    for step in steps {
+        let rows = round(step, dim);
+        let mut out = vec![0.0; dim];
+        rule.aggregate_set(step, &Spread::new(comm, &rows), None, &mut out)?;
+        results.push(out);
+    }
+    let rows = round(1, dim);
+    let set = Spread::new(comm, &rows);
+    // each rank keeps a part, and none has all
+    let mut state = [rule.state(), rule.state_in_parts()].concat();
+    for tensor in &mut state {
+        let mut whole = vec![0.0; dim];
+        set.gather(tensor.data.elems::<f32>().expect("numbers"), &mut whole)?;
+        *tensor = StateTensor::new(tensor.name.clone(), &whole);
+    }
+    Ok((results, state))
+}
+
+#[test]
+fn sums_of_the_past_are_kept_in_parts_and_go_on_on_other_ranks() {
+    for dim in DIMS {
+        let comm = SoloComm::new();
+        let (want, state) = rounds(&mut fools_gold(), &comm, 1..5, dim).expect("all differ");
+        assert!(want.windows(2).all(|pair| pair[0] != pair[1]) && state.len() == 5);
+        for (first, then) in [(1, 3), (3, 2), (5, 4)] {
+            let early = run_ranks(WorldSize(first), &Options::default(), move |comm| {
+                rounds(&mut fools_gold(), &*comm, 1..3, dim)
+            });
+            let (got, saved) = early.expect("no rank fails").swap_remove(first - 1);
+            assert_eq!(got, want[..2], "{first} ranks, {dim}");
+            let late = run_ranks(WorldSize(then), &Options::default(), move |comm| {
+                let mut rule = fools_gold();
+                rule.restore(&saved)?;
+                assert_eq!(rule.state(), saved, "before a round, all of it is everywhere");
+                rounds(&mut rule, &*comm, 3..5, dim)
+            });
+            for got in late.expect("no rank fails") {
+                assert_eq!(got, (want[2..].to_vec(), state.clone()), "{first}, then {then} ranks, {dim}");
+            }
+        }
+    }
 }

@@ -1,7 +1,8 @@
 //! What compressors remember, in a checkpoint and back.
 
 use crate::error::TrainError;
-use crate::rank_memory::{self, Shared};
+use crate::over::Over;
+use crate::rank_memory::{self, Keeper, Shared};
 use phalanx_comm::{Communicator, Rank};
 use phalanx_compress::{CompressError, Compressor};
 use phalanx_grad::StateTensor;
@@ -25,7 +26,8 @@ pub(crate) fn state(
     compressor: &dyn Compressor,
     comm: &dyn Communicator,
 ) -> Result<Vec<StateTensor>, TrainError> {
-    let mut tensors = rank_memory::gather(compressor.memory(), MEMORY, comm)?;
+    let memory = compressor.memory();
+    let mut tensors = rank_memory::gather(memory, Keeper::alone(comm, memory.len()), MEMORY, comm)?;
     if comm.rank() == Rank(0) {
         let shared = compressor.state().into_iter();
         tensors.extend(shared.map(|t| StateTensor { name: format!("{PREFIX}{}", t.name), data: t.data }));
@@ -53,7 +55,8 @@ pub(crate) fn restore(
         return Ok(());
     }
     let memories = rank_memory::find(saved, MEMORY);
-    rank_memory::restore(own, rank, size, &memories, Shared::Sum)
+    let keeper = Keeper { over: Over::Ranks, rank, size, len: own.len() };
+    rank_memory::restore(own, keeper, &memories, Shared::Sum)
         .map_err(|got| CompressError::State { what: "memory", got, need: own.len() }.into())
 }
 

@@ -1,5 +1,7 @@
 //! What the loop is told: sizes, limits and habits, but no method.
 
+use crate::over::Over;
+
 /// When training is done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Limit {
@@ -68,6 +70,8 @@ pub struct TrainConfig {
     pub drop_last: bool,
     /// Bytes that a rank may use.
     pub memory_limit: Option<u64>,
+    /// What a rule over ranks other than the mean is over.
+    pub over: Over,
     /// Bytes that a rank may fill of a device with memory of its own, the same on all ranks. Such a device is the better used
     /// the more samples it is given at once; none for one that computes in the host's memory, and works best in its caches.
     pub device_memory: Option<u64>,

@@ -4,7 +4,7 @@ use crate::ArtefactError;
 use phalanx_comm::CommError;
 use phalanx_compress::CompressError;
 use phalanx_data::DataError;
-use phalanx_grad::GradError;
+use phalanx_grad::{GradError, Senders};
 use phalanx_nn::NnError;
 use phalanx_tensor::TensorError;
 
@@ -34,16 +34,18 @@ pub enum TrainError {
     },
     /// A batch that leaves a rank without a gradient, which a rule other than the mean would take for one of zeros.
     #[error(
-        "the batch of step {step} has {samples} samples for {ranks} ranks, and the rule over ranks needs a gradient of \
-         each: need train.drop_last, or another train.batch"
+        "the batch of step {step} has {samples} samples for {senders} {called}, and the rule over {called} needs a \
+         gradient of each: need train.drop_last, or another train.batch"
     )]
-    RanksWithoutSamples {
+    SendersWithoutSamples {
         /// The step, counted from 1.
         step: u64,
         /// Samples of its batch.
         samples: usize,
-        /// How many ranks there are.
-        ranks: usize,
+        /// How many ranks or nodes there are.
+        senders: usize,
+        /// What they are.
+        called: Senders,
     },
     /// A rule over ranks in a mode that has no gradients of ranks.
     #[error(

@@ -251,15 +251,18 @@ pub struct Aggregated {
     pub step: u64,
     /// Name of the rule.
     pub rule: String,
+    /// What it is over, `nodes`, where that is not ranks: numbers are then those of nodes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub over: Option<String>,
     /// The ranks that have no part in the result.
     pub left_out: Vec<RankLeftOut>,
 }
 
-/// A rank whose gradient has no part in a step.
+/// A rank, or a node, whose gradient has no part in a step.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct RankLeftOut {
-    /// The rank.
+    /// The number of the rank or node.
     pub rank: u64,
     /// Why: `left_out` by a rule or filter, `not_finite`, `norm` or `length`.
     pub reason: String,

@@ -29,6 +29,8 @@ mod host;
 mod json_number;
 mod methods;
 mod momentum;
+mod node_mean;
+mod over;
 mod plan;
 mod rank_memory;
 mod rank_shards;
@@ -38,6 +40,7 @@ mod split;
 mod state;
 mod summary;
 mod tensor_file;
+mod trusted;
 mod worker;
 
 pub use self::artefact_error::ArtefactError;
@@ -49,8 +52,9 @@ pub use self::evaluate::{Score, evaluate, evaluate_telling, score_checkpoint, ta
 pub use self::failure::{Failure, host};
 pub use self::host::{HostBackend, TrainBackend};
 pub use self::methods::{MakeMethods, Methods};
+pub use self::over::Over;
 pub use self::plan::{Bucket, Plan, Tile, losses, tiles};
-pub use self::rank_shards::{RankShards, Sender};
+pub use self::rank_shards::{RankShards, Sender, gather_parts};
 pub use self::run::{
     Files, Job, Outcome, Watch, check, check_policy, check_rule, never_stop, run_rank, run_rank_on,
     run_rank_on_cpu,

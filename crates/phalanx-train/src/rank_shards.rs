@@ -3,7 +3,7 @@
 
 use crate::host::HostBackend;
 use phalanx_comm::{Agreed, CommError, Communicator, CommunicatorExt, Rank, tree_sum_f64};
-use phalanx_grad::{Blocks, GradError, GradSet, Gram, Ranks, Shard};
+use phalanx_grad::{Blocks, GradError, GradSet, Gram, Ranks, Shard, StateTensor};
 use phalanx_tensor::Write;
 use std::fmt;
 use std::ops::Range;
@@ -19,6 +19,8 @@ pub struct RankShards<'a, B> {
     names: Vec<Sender>,
     /// Vector after vector, the coordinates here.
     parts: &'a [f32],
+    /// All of a vector made of data that are trusted.
+    trusted: Option<&'a [f32]>,
 }
 
 /// Who sent a vector, and for how many samples it stands.
@@ -31,20 +33,41 @@ pub struct Sender {
 }
 
 impl<'a, B: HostBackend> RankShards<'a, B> {
-    /// Exchanges the ranks' gradients: each rank gives its own and keeps `parts` of all.
+    /// Exchanges vectors of `dim` numbers that ranks hold in slices: each gives its own and keeps `parts` of all.
+    ///
+    /// # Shapes
+    /// `own`: the coordinates `slices[rank]` of a vector. The slices of one vector after the other, in the order of ranks,
+    /// are all of it. `samples`: one a vector.
     ///
     /// # Collective
-    /// Every rank, with gradients of one length.
-    pub(crate) fn exchange(
+    /// Every rank, with the same `dim`, `slices` and `samples`.
+    pub(crate) fn exchange_slices(
         comm: &'a dyn Communicator,
         backend: B,
+        dim: usize,
         own: &[f32],
+        slices: &[Range<usize>],
         samples: Vec<u64>,
         parts: &'a mut Vec<f32>,
     ) -> Result<Self, CommError> {
-        let names = (0..).zip(samples).map(|(id, samples)| Sender { id, samples }).collect();
-        let rows = vec![1; comm.size().get()];
-        Self::exchange_rows(comm, backend, own.len(), own, &rows, names, parts)
+        let names: Vec<Sender> = (0..).zip(samples).map(|(id, samples)| Sender { id, samples }).collect();
+        let (rank, here) = (comm.rank(), coordinates(comm, dim, comm.rank()));
+        let held = |slice: &Range<usize>, by: &Range<usize>| {
+            slice.end.min(by.end).saturating_sub(slice.start.max(by.start))
+        };
+        // both cuts rise with the rank: what goes to each is in its place, and what comes makes up whole parts
+        let of_each = comm.size().ranks().map(|to| coordinates(comm, dim, to));
+        let counts: Vec<usize> = of_each.map(|to| held(&slices[rank.index()], &to)).collect();
+        let expected: Vec<usize> = slices.iter().map(|slice| held(slice, &here)).collect();
+        parts.resize(names.len() * here.len(), 0.0);
+        comm.all_to_all_into(own, &counts, parts, &expected)?;
+        Ok(RankShards { comm, backend, dim, names, parts, trusted: None })
+    }
+
+    /// The same set beside a vector that was made of data that are trusted, all of it.
+    #[must_use]
+    pub fn with_trusted(self, trusted: Option<&'a [f32]>) -> Self {
+        RankShards { trusted, ..self }
     }
 
     /// Exchanges vectors of which each rank has made `rows[rank]`: each gives its own and keeps `parts` of all.
@@ -82,12 +105,41 @@ impl<'a, B: HostBackend> RankShards<'a, B> {
             }
             comm.all_to_all_into(&packed, &counts, parts, &expected)?;
         }
-        Ok(RankShards { comm, backend, dim, names, parts })
+        Ok(RankShards { comm, backend, dim, names, parts, trusted: None })
     }
 
     fn here(&self) -> Range<usize> {
         coordinates(self.comm, self.dim, self.comm.rank())
     }
+}
+
+/// State of which each rank has the coordinates that it holds of vectors of `dim`, joined on rank 0; nothing on the others.
+///
+/// # Collective
+/// Every rank, with tensors of the same names.
+///
+/// # Errors
+/// [`CommError::Length`] for a tensor that is not as long as the part of a vector; another rank's failure.
+pub fn gather_parts(
+    comm: &dyn Communicator,
+    dim: usize,
+    parts: Vec<StateTensor>,
+) -> Result<Vec<StateTensor>, CommError> {
+    let is_root = comm.rank() == Rank::ZERO;
+    let size = comm.size();
+    let mut to_root = vec![0; size.get()];
+    to_root[0] = coordinates(comm, dim, comm.rank()).len();
+    let expected: Vec<usize> = match is_root {
+        true => size.ranks().map(|rank| coordinates(comm, dim, rank).len()).collect(),
+        false => vec![0; size.get()],
+    };
+    let mut whole = Vec::new();
+    for tensor in parts {
+        let mut all = vec![0.0; expected.iter().sum()];
+        comm.all_to_all_into(tensor.data.elems::<f32>().unwrap_or_default(), &to_root, &mut all, &expected)?;
+        whole.extend(is_root.then(|| StateTensor::new(tensor.name, &all)));
+    }
+    Ok(whole)
 }
 
 fn blocks(comm: &dyn Communicator, dim: usize, rank: Rank) -> Range<usize> {
@@ -121,6 +173,10 @@ impl<B: HostBackend> GradSet<Ranks, B> for RankShards<'_, B> {
 
     fn shard(&self) -> Option<&dyn Shard> {
         Some(self)
+    }
+
+    fn trusted(&self) -> Option<&[f32]> {
+        self.trusted
     }
 
     fn weighted_sum(&self, weights_n: &[f64], out_d: &mut [f32]) -> Result<(), GradError> {
@@ -191,6 +247,7 @@ impl<B> fmt::Debug for RankShards<'_, B> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Over;
     use phalanx_comm::{Options, WorldSize, run_ranks};
     use phalanx_grad::RowSet;
     use phalanx_tensor::Cpu;
@@ -215,8 +272,10 @@ mod tests {
             whole.gram(&mut gram).expect("memory");
             let got = run_ranks(WorldSize(ranks), &Options::default(), move |comm| {
                 let (own, mut parts) = (row(comm.rank().index(), dim), Vec::new());
-                let samples = vec![1; comm.size().get()];
-                let set = RankShards::exchange(&*comm, Cpu::<f32>::new(), &own, samples, &mut parts)?;
+                let (slices, samples) = (vec![0..dim; ranks], vec![1; ranks]);
+                let backend = Cpu::<f32>::new();
+                let set =
+                    RankShards::exchange_slices(&*comm, backend, dim, &own, &slices, samples, &mut parts)?;
                 let (mut sum, mut last, mut gram) = (vec![0.0; dim], vec![0.0; dim], Gram::default());
                 set.weighted_sum(&weights, &mut sum)?;
                 set.row(set.len() - 1, &mut last)?;
@@ -227,6 +286,34 @@ mod tests {
                 assert_eq!(got_sum, sum, "rank {rank} of {ranks}, {dim}");
                 assert_eq!(last, rows[ranks - 1], "rank {rank} of {ranks}, {dim}");
                 assert_eq!(got_gram, gram, "rank {rank} of {ranks}, {dim}");
+            }
+        }
+    }
+
+    /// Vectors that two ranks hold in slices, or one alone, for lengths that neither they nor blocks cut evenly.
+    #[test]
+    fn slices_are_put_together() {
+        let over = Over::Nodes { ranks_per_node: 2 };
+        for (ranks, dim) in [(2, 5), (3, Blocks::LEN + 3), (4, 5 * Blocks::LEN + 1), (5, 3)] {
+            let got = run_ranks(WorldSize(ranks), &Options::default(), move |comm| {
+                let slices = over.slices(ranks, dim);
+                let (n, rank) = (over.senders(ranks), comm.rank().index());
+                let own = row(over.sender(rank), dim)[slices[rank].clone()].to_vec();
+                let (samples, backend, mut parts) = (vec![1; n], Cpu::<f32>::new(), Vec::new());
+                let set =
+                    RankShards::exchange_slices(&*comm, backend, dim, &own, &slices, samples, &mut parts)?;
+                let mut all = vec![vec![0.0; dim]; n];
+                for (i, row) in all.iter_mut().enumerate() {
+                    set.row(i, row)?;
+                }
+                let part = StateTensor::new("part", set.part(n - 1));
+                Ok::<_, GradError>((all, gather_parts(&*comm, dim, vec![part])?))
+            });
+            let need: Vec<Vec<f32>> = (0..over.senders(ranks)).map(|node| row(node, dim)).collect();
+            for (rank, (all, gathered)) in got.expect("no rank fails").into_iter().enumerate() {
+                assert_eq!(all, need, "rank {rank} of {ranks}, {dim}");
+                let last = StateTensor::new("part", &need[need.len() - 1]);
+                assert_eq!(gathered, if rank == 0 { vec![last] } else { Vec::new() });
             }
         }
     }

@@ -21,6 +21,7 @@ use crate::storage::Storage;
 use crate::summary::{Summary, peak_rss_bytes};
 use crate::tensorboard::TensorBoard;
 use crate::trace::{self, Clock, Lane, Phase};
+use crate::trusted::Trusted;
 use crate::worker::{Batch, Done, Worker, can_measure};
 use phalanx_comm::control::{self, Board};
 use phalanx_comm::{Communicator, CommunicatorExt, Rank, verify_plan};
@@ -229,6 +230,7 @@ impl<'a, B: TrainBackend> Run<'a, B> {
             clock,
             spans,
         )?;
+        worker.trusted = job.data.trusted.clone().map(Trusted::new);
         let mut place = Place { batch: job.config.batch, ..Place::default() };
         let mut best = None;
         if let Some(files) = job.files.as_ref().filter(|f| f.resume) {
@@ -412,21 +414,22 @@ impl<'a, B: TrainBackend> Run<'a, B> {
         Ok(())
     }
 
-    /// Whom the rule over ranks left out of the step, if anyone.
+    /// Whom the rule over ranks or nodes left out of the step, if anyone.
     fn left_out(&mut self, step: u64) -> Option<Aggregated> {
         let rule = &self.worker.methods.over_ranks;
         let left_out = rule.rejected();
         if rule.is_mean() || left_out.is_empty() {
             return None;
         }
-        self.steps_left_out.resize(self.comm.size().get(), 0);
+        let over = self.job.config.over;
+        self.steps_left_out.resize(over.senders(self.comm.size().get()), 0);
         for rejected in left_out {
-            let of_rank =
-                usize::try_from(rejected.id).ok().and_then(|rank| self.steps_left_out.get_mut(rank));
-            of_rank.into_iter().for_each(|steps| *steps += 1);
+            let of_sender =
+                usize::try_from(rejected.id).ok().and_then(|sender| self.steps_left_out.get_mut(sender));
+            of_sender.into_iter().for_each(|steps| *steps += 1);
         }
         let left_out = left_out.iter().map(RankLeftOut::from).collect();
-        Some(Aggregated { step, rule: rule.name().to_owned(), left_out })
+        Some(Aggregated { step, rule: rule.name().to_owned(), over: over.named(), left_out })
     }
 
     /// Takes the next batch to what was decided, in parts that all ranks can share evenly.
@@ -523,6 +526,8 @@ impl<'a, B: TrainBackend> Run<'a, B> {
             Some(momentum) => momentum.state(&*self.comm)?,
             None => Vec::new(),
         };
+        let of_rule =
+            state::of_rule(&*self.worker.methods.over_ranks, self.job.plan.params.grad_len(), &*self.comm)?;
         self.last_saved = Some(self.place.step);
         let Some(open) = &self.open else { return Ok(()) };
         let began = Instant::now();
@@ -531,7 +536,7 @@ impl<'a, B: TrainBackend> Run<'a, B> {
         let mut state = worker.methods.over_time.state(worker.graph.backend());
         // what the device cannot vouch for is not kept
         worker.graph.backend().check()?;
-        state.extend(state::of_rule(&*worker.methods.over_ranks));
+        state.extend(of_rule);
         state.extend(compression);
         state.extend(momentum);
         let policy = worker.methods.policy.state();
@@ -649,6 +654,7 @@ impl<'a, B: TrainBackend> Run<'a, B> {
             exposed_comm_share: self.exposed.as_secs_f64() / seconds.max(1e-9),
             traffic: self.traffic,
             skipped_steps: self.place.skipped,
+            over: self.job.config.over.named().filter(|_| !self.steps_left_out.is_empty()),
             steps_left_out: self.steps_left_out.clone(),
             federated: None,
             parameters_without_gradient: if self.trained > 0 {

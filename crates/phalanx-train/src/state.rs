@@ -5,8 +5,10 @@ use crate::compression;
 use crate::error::TrainError;
 use crate::host::TrainBackend;
 use crate::momentum;
+use crate::rank_shards::gather_parts;
 use crate::tensor_file::{NamedTensor, Values};
 use crate::worker::Worker;
+use phalanx_comm::{Communicator, Rank};
 use phalanx_grad::{PolicyState, Ranks, Reduce, StateData, StateTensor};
 use phalanx_nn::Params;
 
@@ -126,10 +128,21 @@ pub fn state_tensors(state: &[StateTensor]) -> Result<Vec<NamedTensor<'_>>, Trai
 /// What goes before the names of the state of the rule over ranks, which stands beside the optimizer's.
 const OF_RULE: &str = "over-ranks.";
 
-/// The state of the rule over ranks, under names of its own.
-pub(crate) fn of_rule(rule: &dyn Reduce<Ranks>) -> Vec<StateTensor> {
+/// The state of the rule over ranks, under names of its own, on rank 0; nothing on the others.
+///
+/// # Collective
+/// Every rank, with a rule over vectors of `dim` numbers.
+pub(crate) fn of_rule(
+    rule: &dyn Reduce<Ranks>,
+    dim: usize,
+    comm: &dyn Communicator,
+) -> Result<Vec<StateTensor>, TrainError> {
+    let joined = gather_parts(comm, dim, rule.state_in_parts())?;
+    if comm.rank() != Rank::ZERO {
+        return Ok(Vec::new());
+    }
     let named = |tensor: StateTensor| StateTensor { name: format!("{OF_RULE}{}", tensor.name), ..tensor };
-    rule.state().into_iter().map(named).collect()
+    Ok(rule.state().into_iter().chain(joined).map(named).collect())
 }
 
 /// The named state that a checkpoint holds beside the model.
@@ -159,7 +172,7 @@ pub(crate) fn restore<B: TrainBackend>(
     }
     let (momentum, optimizer): (Vec<_>, Vec<_>) = optimizer.into_iter().partition(momentum::owns);
     if let Some(own) = &mut worker.momentum {
-        own.restore(worker.comm.rank(), worker.comm.size().get(), &momentum)?;
+        own.restore(&momentum)?;
     }
     let backend = worker.graph.backend().clone();
     let (mut of_rule, of_optimizer): (Vec<_>, Vec<_>) =

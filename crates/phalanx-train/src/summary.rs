@@ -68,7 +68,11 @@ pub struct Summary {
     pub traffic: Option<GradientTraffic>,
     /// Steps left out because a loss or gradient was not finite.
     pub skipped_steps: u64,
-    /// How many steps of this process each rank was left out of, by rank; empty where the rule over ranks leaves none out.
+    /// What the rule over ranks is over, `nodes`, where that is not ranks and it left some out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub over: Option<String>,
+    /// How many steps of this process each rank was left out of, by rank, or each node where `over` says so; empty where
+    /// the rule leaves none out.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub steps_left_out: Vec<u64>,
     /// What federated training adds.

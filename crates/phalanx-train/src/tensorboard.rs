@@ -102,10 +102,11 @@ impl TensorBoard {
             }
             Event::Aggregated(round) => {
                 self.scalars(round.step, &[("aggregation/left_out", round.left_out.len() as f64)])?;
+                let of = if round.over.is_some() { "node" } else { "rank" };
                 let scores = round
                     .left_out
                     .iter()
-                    .filter_map(|one| Some((format!("aggregation/score_of_rank_{}", one.rank), one.score?)));
+                    .filter_map(|one| Some((format!("aggregation/score_of_{of}_{}", one.rank), one.score?)));
                 let scores: Vec<(String, f64)> = scores.collect();
                 let scores: Vec<(&str, f64)> =
                     scores.iter().map(|(name, score)| (name.as_str(), *score)).collect();

@@ -13,10 +13,13 @@ use crate::events::GradientTraffic;
 use crate::host::TrainBackend;
 use crate::methods::Methods;
 use crate::momentum::RankMomentum;
+use crate::node_mean::NodeMean;
 use crate::plan::{Plan, Tile, losses, tiles};
+use crate::rank_memory::Keeper;
 use crate::rank_shards::RankShards;
 use crate::samples::SampleStatistics;
 use crate::trace::{Clock, Lane, Phase};
+use crate::trusted::Trusted;
 use phalanx_comm::control::{self, Board};
 use phalanx_comm::{
     Agreed, Communicator, CommunicatorExt, Region, ShardTree, TreeAccumulator, agree_max, agree_sum,
@@ -97,8 +100,12 @@ pub(crate) struct Worker<'a, B: TrainBackend> {
     /// Losses of a tile on a device with memory of its own, until the host asks, and how many there is room for.
     losses: Option<(B::Buf, usize)>,
     shard_sums: Vec<f64>,
-    /// This rank's coordinates of the gradients of all ranks.
+    /// This rank's coordinates of the gradients of all ranks or nodes.
     parts: Vec<f32>,
+    /// The ranks of its node, where a rule compares nodes.
+    node: Option<NodeMean>,
+    /// What a rule trusts.
+    pub(crate) trusted: Option<Trusted>,
     /// Sums of squares of each coordinate over the chunks, where a policy asked for them.
     squares: Option<Region<f32>>,
     scratch: Scratch,
@@ -140,7 +147,13 @@ impl<'a, B: TrainBackend> Worker<'a, B> {
                 (Some(tree), Some(TreeAccumulator::new(tree, tree.shards_of(rank, comm.size()))))
             }
         };
-        let momentum = RankMomentum::new(methods.over_ranks.momentum(), plan.params.grad_len());
+        let (size, len) = (comm.size().get(), plan.params.grad_len());
+        let keeper = Keeper { over: config.over, rank, size, len };
+        let momentum = RankMomentum::new(methods.over_ranks.momentum(), keeper);
+        let node = match methods.over_ranks.is_mean() {
+            true => None,
+            false => NodeMean::new(config.over, &*comm, len)?,
+        };
         let flat = Some(comm.alloc(plan.params.grad_len())?);
         let compression = methods.compression.take();
         if let Some(compressor) = &compression {
@@ -170,6 +183,8 @@ impl<'a, B: TrainBackend> Worker<'a, B> {
             losses: None,
             shard_sums: Vec::new(),
             parts: Vec::new(),
+            node,
+            trusted: None,
             squares: None,
             scratch: Scratch::new(),
             momentum,
@@ -481,6 +496,9 @@ impl<'a, B: TrainBackend> Worker<'a, B> {
         } else {
             Launch::Hold
         };
+        if !mean {
+            self.trust(batch, data_time)?;
+        }
         let (mut flat, loss, hits) =
             self.gradient(data, batch, &range, flat, (launch, measure), data_time)?;
         let start = self.now();
@@ -495,7 +513,7 @@ impl<'a, B: TrainBackend> Worker<'a, B> {
         }
         if !mean {
             self.buckets.sync_host(&mut flat);
-            self.aggregate(batch, &range, &mut flat)?;
+            self.aggregate(batch, &mut flat)?;
             self.buckets.replaced_by(&flat);
         }
         let local = self.local_sums(batch, range.len(), loss);
@@ -523,33 +541,74 @@ impl<'a, B: TrainBackend> Worker<'a, B> {
         Ok((flat, sums, extra, moments))
     }
 
-    /// A rule other than the mean: each rank holds its part of the coordinates of all gradients.
-    fn aggregate(
-        &mut self,
-        batch: &Batch<'_>,
-        range: &Range<usize>,
-        flat: &mut Region<f32>,
-    ) -> Result<(), TrainError> {
-        let (samples, ranks) = (batch.indices.len(), self.comm.size());
-        if samples < ranks.get() {
-            return Err(TrainError::RanksWithoutSamples { step: batch.step, samples, ranks: ranks.get() });
+    /// The mean gradient of the samples that the rule trusts, at the parameters of the step, on every rank.
+    ///
+    /// # Collective
+    /// Every rank.
+    fn trust(&mut self, batch: &Batch<'_>, data_time: &mut Duration) -> Result<(), TrainError> {
+        let Some(mut trusted) = self.trusted.take() else { return Ok(()) };
+        let range = shard_range(trusted.indices.len(), self.comm.rank().index(), self.comm.size().get());
+        let flat = match trusted.gradient.take() {
+            Some(flat) => flat,
+            None => self.comm.alloc(self.plan.params.grad_len())?,
+        };
+        // nobody trains on these samples, running statistics of the model included
+        let statistics = self.graph.statistics_to_vec();
+        let (data, how) = (Arc::clone(&trusted.data), (Launch::Hold, Measure::default()));
+        let of_trusted = Batch { indices: &trusted.indices, ..*batch };
+        let (mut flat, _, _) = self.gradient(&*data, &of_trusted, &range, flat, how, data_time)?;
+        self.buckets.sync_host(&mut flat);
+        if !statistics.is_empty() {
+            let backend = self.graph.backend().clone();
+            backend.upload(&statistics, self.graph.statistics_mut());
         }
-        // The buffer holds the share's part of the batch's mean; rules compare the ranks' own means.
+        self.comm.all_reduce_sum(&mut flat)?;
+        trusted.gradient = Some(flat);
+        self.trusted = Some(trusted);
+        Ok(())
+    }
+
+    /// Samples of a batch of `samples` behind the vector of each rank or node.
+    fn samples_of_senders(&self, samples: usize) -> Vec<u64> {
+        let (over, ranks) = (self.config.over, self.comm.size().get());
+        let of_rank = |rank| shard_range(samples, rank, ranks).len() as u64;
+        (0..over.senders(ranks)).map(|sender| over.ranks_of(sender, ranks).map(of_rank).sum()).collect()
+    }
+
+    /// A rule other than the mean: each rank holds its part of the coordinates of all gradients, or of the means of nodes.
+    fn aggregate(&mut self, batch: &Batch<'_>, flat: &mut Region<f32>) -> Result<(), TrainError> {
+        let (samples, over, ranks) = (batch.indices.len(), self.config.over, self.comm.size().get());
+        let of_senders = self.samples_of_senders(samples);
+        if of_senders.contains(&0) {
+            let (step, senders, called) = (batch.step, of_senders.len(), over.called());
+            return Err(TrainError::SendersWithoutSamples { step, samples, senders, called });
+        }
+        // The buffer holds the share's part of the batch's mean; rules compare the senders' own means.
+        let own = of_senders[over.sender(self.comm.rank().index())];
         #[expect(clippy::cast_precision_loss, reason = "batches are far below 2^52")]
-        let scale = samples as f64 / range.len() as f64;
         #[expect(clippy::cast_possible_truncation, reason = "a ratio of small whole numbers")]
-        flat.iter_mut().for_each(|g| *g *= scale as f32);
+        let scale = (samples as f64 / own as f64) as f32;
+        let (vector, is_finite) = match &mut self.node {
+            Some(node) => node.of(flat, scale)?,
+            None => {
+                flat.iter_mut().for_each(|g| *g *= scale);
+                let is_finite = flat.iter().all(|g| g.is_finite());
+                (&mut flat[..], is_finite)
+            }
+        };
         if let Some(momentum) = &mut self.momentum {
-            momentum.apply(flat);
+            momentum.apply(vector, is_finite);
         }
-        let samples =
-            ranks.ranks().map(|r| shard_range(samples, r.index(), ranks.get()).len() as u64).collect();
-        let set = RankShards::exchange(&*self.comm, Cpu::<f32>::new(), flat, samples, &mut self.parts)?;
+        let (comm, cpu, dim) = (&*self.comm, Cpu::<f32>::new(), self.plan.params.grad_len());
+        let slices = over.slices(ranks, dim);
+        let trusted = self.trusted.as_ref().and_then(|trusted| trusted.gradient.as_deref());
+        let set = RankShards::exchange_slices(comm, cpu, dim, vector, &slices, of_senders, &mut self.parts)?
+            .with_trusted(trusted);
         match self.methods.over_ranks.reduce(batch.step, &set, flat, &mut self.scratch) {
             // every rank has found the same, and takes the step for one that gave no number
-            Err(GradError::TooManyInvalid { .. } | GradError::NonFinite { .. })
-                if self.config.on_nonfinite == OnNonFinite::Skip =>
-            {
+            Err(
+                GradError::TooManyInvalid { .. } | GradError::NonFinite { .. } | GradError::NoWeight { .. },
+            ) if self.config.on_nonfinite == OnNonFinite::Skip => {
                 flat.fill(f32::NAN);
             }
             reduced => reduced?,

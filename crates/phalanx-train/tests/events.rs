@@ -37,7 +37,8 @@ fn lines_are_pinned() {
         detail: "was left out by krum".to_owned(),
         score: Some(1.5),
     };
-    let round = Aggregated { step: 2, rule: "krum".to_owned(), left_out: vec![left_out] };
+    let round =
+        Aggregated { step: 2, rule: "krum".to_owned(), left_out: vec![left_out], ..Aggregated::default() };
     let events = [step(1), Event::Step(diverged), Event::Eval(eval), Event::Aggregated(round)];
     for event in &events {
         writer.write(event).unwrap();

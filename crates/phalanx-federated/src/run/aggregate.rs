@@ -44,12 +44,9 @@ impl<B: HostBackend> Run<'_, B> {
         let (dim, round) = (self.model.len(), self.place.round + 1);
         let own = places(clients, &*self.comm);
         for (row, work) in sent.rows.chunks_exact_mut(dim.max(1)).zip(&sent.work[own]) {
-            let factor = self.algorithm.factor(work);
-            if factor != 1.0 {
-                #[expect(clippy::cast_possible_truncation, reason = "rounded once")]
-                row.iter_mut().for_each(|x| *x = (factor * f64::from(*x)) as f32);
-            }
+            self.in_units_of_the_server(work, row);
         }
+        let trusted = self.trusted_update()?;
         let (backend, rows) = (self.job.backend.clone(), self.rows(clients));
         let mut parts = std::mem::take(&mut self.parts);
         let names = self.senders(clients);
@@ -61,7 +58,8 @@ impl<B: HostBackend> Run<'_, B> {
             &rows,
             names,
             &mut parts,
-        )?;
+        )?
+        .with_trusted(trusted.as_deref());
         let mut mean = vec![0.0; dim];
         match self.rule.aggregate_set(round, &set, Some(&self.model), &mut mean) {
             Ok(()) => {}

@@ -8,7 +8,8 @@ use phalanx_train::checkpoint::{Checkpoint, Checkpoints, EpochCursor, Meta, Snap
 use phalanx_train::events::{CheckpointSaved, Event, EventWriter};
 use phalanx_train::tensorboard::TensorBoard;
 use phalanx_train::{
-    Files, HostBackend, TrainError, flat_from, model_file, model_tensors, state_of, state_tensors,
+    Files, HostBackend, TrainError, flat_from, gather_parts, model_file, model_tensors, state_of,
+    state_tensors,
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -124,7 +125,8 @@ impl<B: HostBackend> Run<'_, B> {
         self.evaluate()?;
         self.enter(control::Phase::Checkpoint);
         let mut state: Vec<StateTensor> = named(ALGORITHM, self.algorithm.state()).collect();
-        state.extend(named(RULE, self.rule.state()));
+        let in_parts = gather_parts(&*self.comm, self.model.len(), self.rule.state_in_parts())?;
+        state.extend(named(RULE, self.rule.state().into_iter().chain(in_parts).collect()));
         for (i, forger) in self.forgers.iter().enumerate() {
             state.extend(named(
                 &of_attacker(i),

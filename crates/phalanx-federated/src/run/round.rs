@@ -97,14 +97,14 @@ impl<B: HostBackend> Run<'_, B> {
     }
 
     /// The local learning rate of a round.
-    fn lr(&self, round: u64) -> f64 {
+    pub(super) fn lr(&self, round: u64) -> f64 {
         let LocalConfig { lr, lr_decay, .. } = self.job.config.local;
         let rounds = i32::try_from(round - 1).unwrap_or(i32::MAX);
         lr * lr_decay.powi(rounds)
     }
 
     /// How a client trains; attackers may train longer.
-    fn local(&self, client: u64) -> LocalConfig {
+    pub(super) fn local(&self, client: u64) -> LocalConfig {
         let config = LocalConfig {
             batch: usize::try_from(self.place.batch).unwrap_or(usize::MAX),
             ..self.job.config.local

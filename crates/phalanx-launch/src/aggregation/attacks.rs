@@ -1,5 +1,6 @@
 //! The attacks on a run, for research and tests.
 
+use phalanx_grad::Senders;
 use phalanx_robust::attack::LabelFlip;
 use phalanx_robust::registry::AttackConfig;
 use serde::Deserialize;
@@ -15,10 +16,10 @@ const LABEL_FLIP: &str = "label-flip";
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Attacks(Vec<Table>);
 
-/// Some ranks, and what they do.
+/// Some ranks or nodes, and what they do.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Attack {
-    /// The hostile ranks.
+    /// The hostile ranks, or nodes where the rule is over these.
     pub ranks: Vec<usize>,
     /// What they do.
     pub kind: AttackKind,
@@ -41,20 +42,24 @@ pub enum AttacksError {
     #[error(transparent)]
     Named(#[from] NamedError),
     /// An attack without attackers.
-    #[error("{kind} needs the hostile ranks in a list, such as ranks = [0]")]
+    #[error("{kind} needs the hostile {senders} in a list, such as ranks = [0]")]
     Ranks {
         /// The attack.
         kind: &'static str,
+        /// Who could attack.
+        senders: Senders,
     },
-    /// A rank that there is not.
-    #[error("{kind} names rank {rank}, train.ranks is {ranks}")]
+    /// A rank or node that there is not.
+    #[error("{kind} names {} {rank}, {}", senders.one(), there_are(*senders, *got))]
     NoSuchRank {
         /// The attack.
         kind: &'static str,
-        /// The rank.
+        /// The rank or node.
         rank: usize,
+        /// What it is.
+        senders: Senders,
         /// How many there are.
-        ranks: usize,
+        got: usize,
     },
     /// An attack of a federated run without attackers.
     #[error(
@@ -86,18 +91,30 @@ pub enum AttacksError {
         /// What it must be.
         need: &'static str,
     },
-    /// A rank with two attacks.
-    #[error("rank {rank} has two attacks, need one")]
+    /// A rank or node with two attacks.
+    #[error("{} {rank} has two attacks, need one", senders.one())]
     Twice {
-        /// The rank.
+        /// The rank or node.
         rank: usize,
+        /// What it is.
+        senders: Senders,
     },
     /// Nobody is honest.
-    #[error("all {ranks} ranks are hostile, need one that is not")]
+    #[error("all {got} {senders} are hostile, need one that is not")]
     AllHostile {
         /// How many there are.
-        ranks: usize,
+        got: usize,
+        /// What they are.
+        senders: Senders,
     },
+}
+
+/// How many there are, by the key that says so where there is one.
+fn there_are(senders: Senders, got: usize) -> String {
+    match senders {
+        Senders::Ranks => format!("train.ranks is {got}"),
+        others => format!("there are {got} {others}"),
+    }
 }
 
 impl Attacks {
@@ -112,38 +129,38 @@ impl Attacks {
         self.0.is_empty()
     }
 
-    /// The attacks on a run of so many ranks.
+    /// The attacks on a run of so many ranks or nodes.
     ///
     /// # Errors
     /// [`AttacksError`] for the first thing that is wrong.
-    pub fn on(&self, ranks: usize) -> Result<Vec<Attack>, AttacksError> {
+    pub fn on(&self, got: usize, senders: Senders) -> Result<Vec<Attack>, AttacksError> {
         let mut hostile: Vec<usize> = Vec::new();
         let mut attacks = Vec::new();
         for table in &self.0 {
-            let attack = read(table, ranks)?;
+            let attack = read(table, got, senders)?;
             for rank in &attack.ranks {
                 if hostile.contains(rank) {
-                    return Err(AttacksError::Twice { rank: *rank });
+                    return Err(AttacksError::Twice { rank: *rank, senders });
                 }
                 hostile.push(*rank);
             }
             attacks.push(attack);
         }
-        if !hostile.is_empty() && hostile.len() == ranks {
-            return Err(AttacksError::AllHostile { ranks });
+        if !hostile.is_empty() && hostile.len() == got {
+            return Err(AttacksError::AllHostile { got, senders });
         }
         Ok(attacks)
     }
 }
 
-fn read(table: &Table, ranks: usize) -> Result<Attack, AttacksError> {
+fn read(table: &Table, got: usize, senders: Senders) -> Result<Attack, AttacksError> {
     let known: Vec<&'static str> = AttackConfig::NAMES.iter().copied().chain([LABEL_FLIP]).collect();
     let kind = named::kind("attack", table, &known)?;
     let mut settings = table.clone();
     let listed = settings.remove("ranks").and_then(|list| Vec::<usize>::read(&list));
-    let hostile = listed.filter(|list| !list.is_empty()).ok_or(AttacksError::Ranks { kind })?;
-    if let Some(rank) = hostile.iter().copied().find(|rank| *rank >= ranks) {
-        return Err(AttacksError::NoSuchRank { kind, rank, ranks });
+    let hostile = listed.filter(|list| !list.is_empty()).ok_or(AttacksError::Ranks { kind, senders })?;
+    if let Some(rank) = hostile.iter().copied().find(|rank| *rank >= got) {
+        return Err(AttacksError::NoSuchRank { kind, rank, senders, got });
     }
     let kind = match kind {
         LABEL_FLIP => {
@@ -199,7 +216,7 @@ mod tests {
 
     fn on(text: &str, ranks: usize) -> Result<Vec<Attack>, AttacksError> {
         let table: Table = text.parse().expect("TOML");
-        Attacks::read(&table["attack"]).expect("tables").on(ranks)
+        Attacks::read(&table["attack"]).expect("tables").on(ranks, Senders::Ranks)
     }
 
     #[test]
@@ -227,6 +244,15 @@ mod tests {
             told("[[attack]]\nkind = 'alie'\nranks = [5]\n", 5),
             "alie names rank 5, train.ranks is 5"
         );
+        let of_nodes = |text: &str| {
+            let table: Table = text.parse().expect("TOML");
+            let attacks = Attacks::read(&table["attack"]).expect("tables");
+            attacks.on(2, Senders::Nodes).expect_err("a slip").to_string()
+        };
+        let told_of_nodes = of_nodes("[[attack]]\nkind = 'alie'\nranks = [2]\n");
+        assert_eq!(told_of_nodes, "alie names node 2, there are 2 nodes");
+        let told_of_nodes = of_nodes("[[attack]]\nkind = 'alie'\nranks = [0, 1]\n");
+        assert_eq!(told_of_nodes, "all 2 nodes are hostile, need one that is not");
         let twice = "[[attack]]\nkind = 'alie'\nranks = [1]\n[[attack]]\nkind = 'zero'\nranks = [1]\n";
         assert_eq!(told(twice, 5), "rank 1 has two attacks, need one");
         assert_eq!(

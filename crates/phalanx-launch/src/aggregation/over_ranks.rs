@@ -1,6 +1,6 @@
 //! The rule over ranks of a run, with what acts before it and how much it bears.
 
-use phalanx_grad::{GradError, Ranks, RowSet};
+use phalanx_grad::{GradError, Senders};
 use phalanx_robust::registry::{PreConfig, RuleConfig};
 use phalanx_robust::{Robust, Updates};
 use phalanx_tensor::rng::{Purpose, Stream};
@@ -9,13 +9,16 @@ use std::time::Instant;
 use super::named::NamedError;
 use crate::runfile::Aggregation;
 
-/// A rule that is not the plain mean, for a number of ranks that it bears.
+/// A rule that is not the plain mean, for a number of ranks, nodes or clients.
 #[derive(Debug, Clone, PartialEq)]
 pub struct OverRanks {
     rule: RuleConfig,
     before: Vec<PreConfig>,
     hostile: usize,
     momentum: f64,
+    senders: Senders,
+    /// Whether it needs a gradient that is trusted.
+    trusts: bool,
 }
 
 /// Why a rule cannot be used.
@@ -26,25 +29,23 @@ pub enum UnfitError {
     #[error(transparent)]
     Before(#[from] NamedError),
     /// The rule is not defined for these numbers.
-    #[error("{hostile} hostile of {ranks} ranks: {cause}")]
+    #[error("{hostile} hostile of {got} {senders}: {cause}")]
     Rule {
         /// How many it should bear.
         hostile: usize,
-        /// The ranks.
-        ranks: usize,
+        /// The ranks or nodes, or the clients of a round.
+        got: usize,
+        /// What they are.
+        senders: Senders,
         /// What it needs.
         cause: GradError,
     },
-    /// The rule is not defined for these numbers of clients.
-    #[error("{hostile} hostile of {clients} clients: {cause}")]
-    Clients {
-        /// How many it should bear.
-        hostile: usize,
-        /// The clients of a round.
-        clients: usize,
-        /// What it needs.
-        cause: GradError,
-    },
+    /// Nodes of which nobody knows the ranks.
+    #[error(
+        "the rule is over nodes, and which ranks make one is known only of processes that MPI puts on nodes block by block: \
+         need aggregation.ranks_per_node"
+    )]
+    NodesUnknown,
 }
 
 impl UnfitError {
@@ -52,6 +53,7 @@ impl UnfitError {
     pub(crate) fn key(&self, aggregation: &Aggregation) -> &'static str {
         match self {
             UnfitError::Before(_) => "aggregation.before",
+            UnfitError::NodesUnknown => "aggregation.over",
             _ if aggregation.hostile.is_some() => "aggregation.hostile",
             _ => "aggregation.rule",
         }
@@ -64,15 +66,33 @@ impl OverRanks {
     /// # Errors
     /// [`UnfitError`] when it cannot be used there.
     pub fn of(aggregation: &Aggregation, ranks: usize, seed: u64) -> Result<Option<Self>, UnfitError> {
-        let before = aggregation.before.configs()?;
-        let rule = aggregation.rule.config(seed);
-        let momentum = aggregation.momentum;
-        if matches!(rule, RuleConfig::Mean(_)) && before.is_empty() && momentum == 0.0 {
+        let over = aggregation.over().ok_or(UnfitError::NodesUnknown)?;
+        Self::of_senders(aggregation, over.senders(ranks), seed)
+    }
+
+    /// The rule that `aggregation` asks for over so many ranks or nodes; `None` for the plain mean.
+    ///
+    /// # Errors
+    /// [`UnfitError`] when it cannot be used there.
+    pub(crate) fn of_senders(
+        aggregation: &Aggregation,
+        got: usize,
+        seed: u64,
+    ) -> Result<Option<Self>, UnfitError> {
+        let senders = aggregation.senders();
+        if aggregation.is_plain_mean() {
             return Ok(None);
         }
-        let unfit = |(hostile, cause)| UnfitError::Rule { hostile, ranks, cause };
-        let over = OverRanks { rule, before, hostile: 0, momentum };
-        over.bearing(aggregation.hostile, ranks, None).map(Some).map_err(unfit)
+        let over = Self::unbound(aggregation, senders, seed)?;
+        let unfit = |(hostile, cause)| UnfitError::Rule { hostile, got, senders, cause };
+        over.bearing(aggregation.hostile, got, None).map(Some).map_err(unfit)
+    }
+
+    /// The same for a number of senders that is not known yet.
+    fn unbound(aggregation: &Aggregation, senders: Senders, seed: u64) -> Result<Self, UnfitError> {
+        let (rule, before) = (aggregation.rule.config(seed), aggregation.before.configs()?);
+        let (momentum, trusts) = (aggregation.momentum, aggregation.rule.trusts());
+        Ok(OverRanks { rule, before, hostile: 0, momentum, senders, trusts })
     }
 
     /// The rule that `aggregation` asks for over the updates of `clients` clients, whose server model it knows. The mean is
@@ -81,9 +101,9 @@ impl OverRanks {
     /// # Errors
     /// [`UnfitError`] when it cannot be used there.
     pub fn of_clients(aggregation: &Aggregation, clients: usize, seed: u64) -> Result<Self, UnfitError> {
-        let (rule, before) = (aggregation.rule.config(seed), aggregation.before.configs()?);
-        let unfit = |(hostile, cause)| UnfitError::Clients { hostile, clients, cause };
-        let over = OverRanks { rule, before, hostile: 0, momentum: aggregation.momentum };
+        let senders = Senders::Clients;
+        let over = Self::unbound(aggregation, senders, seed)?;
+        let unfit = |(hostile, cause)| UnfitError::Rule { hostile, got: clients, senders, cause };
         over.bearing(aggregation.hostile, clients, Some(&made_up(clients as u64))).map_err(unfit)
     }
 
@@ -106,7 +126,7 @@ impl OverRanks {
         }
     }
 
-    /// How many hostile ranks it bears.
+    /// How many hostile ones it bears.
     #[must_use]
     pub fn hostile(&self) -> usize {
         self.hostile
@@ -118,24 +138,28 @@ impl OverRanks {
     /// [`GradError::Setting`] names the setting that is out of range.
     pub fn build(&self) -> Result<Robust, GradError> {
         let rule = Robust::new(self.hostile, self.rule.build()?).with_momentum(self.momentum);
+        let rule = rule.over(self.senders);
         Ok(self.before.iter().fold(rule, |rule, pre| rule.behind(pre.build())))
     }
 
-    /// Seconds of one rank's part of the work on `ranks` made-up gradients of `dim` numbers, here and now.
+    /// Seconds of one rank's work on its `part` coordinates of `senders` made-up gradients, here and now.
     ///
     /// # Errors
     /// Those of the rule on so many.
-    pub(crate) fn seconds(&self, ranks: usize, dim: usize) -> Result<f64, GradError> {
-        let part = dim.div_ceil(ranks.max(1));
-        let rows: Vec<Vec<f32>> = (0..ranks as u64)
-            .map(|rank| {
+    pub(crate) fn seconds(&self, senders: usize, part: usize) -> Result<f64, GradError> {
+        let rows: Vec<Vec<f32>> = (0..senders as u64)
+            .map(|sender| {
                 let mut row = vec![0.0; part];
-                Stream::new(0, Purpose::User(0), rank).fill_normal(&mut row);
+                Stream::new(0, Purpose::User(0), sender).fill_normal(&mut row);
                 row
             })
             .collect();
         let rows: Vec<&[f32]> = rows.iter().map(Vec::as_slice).collect();
-        let (mut rule, mut out, updates) = (self.build()?, vec![0.0; part], Updates::new(part, &rows));
+        let mut updates = Updates::new(part, &rows);
+        if let Some(trusted) = rows.first().filter(|_| self.trusts) {
+            updates = updates.with_trusted(trusted)?;
+        }
+        let (mut rule, mut out) = (self.build()?, vec![0.0; part]);
         let mut least = f64::INFINITY;
         for step in 1..=3 {
             let began = Instant::now();
@@ -149,8 +173,14 @@ impl OverRanks {
     fn rehearse(&self, senders: usize, reference: Option<&[f32]>) -> Result<(), GradError> {
         let rows: Vec<[f32; DIM]> = (0..senders as u64).map(made_up).collect();
         let rows: Vec<&[f32]> = rows.iter().map(|row| &row[..]).collect();
-        let set = RowSet::<Ranks>::from_slices(&rows)?;
-        match self.build()?.aggregate_set(1, &set, reference, &mut [0.0; DIM]) {
+        let mut updates = Updates::new(DIM, &rows);
+        if let Some(reference) = reference {
+            updates = updates.with_reference(reference)?;
+        }
+        if let Some(trusted) = rows.first().filter(|_| self.trusts) {
+            updates = updates.with_trusted(trusted)?;
+        }
+        match self.build()?.aggregate(1, &updates, &mut [0.0; DIM]).map(drop) {
             // what only these gradients bring about
             Ok(()) | Err(GradError::NonFinite { .. } | GradError::NoWeight { .. }) => Ok(()),
             Err(error) => Err(error),
@@ -199,6 +229,26 @@ mod tests {
         assert_eq!(hostile("rule = 'median'\nhostile = 1", 5), Ok(Some(1)));
         // groups of two: five vectors of ten, of which Krum bears one
         assert_eq!(hostile("rule = 'krum'\nbefore = ['bucketing']", 10), Ok(Some(1)));
+    }
+
+    #[test]
+    fn nodes_are_counted_where_the_rule_is_over_nodes() {
+        let nodes = |section: &str| over(&format!("over = 'nodes'\nranks_per_node = 2\n{section}"), 10);
+        let hostile = |section: &str| nodes(section).map(|over| over.map(|over| over.hostile()));
+        assert_eq!(hostile("rule = 'krum'"), Ok(Some(1)));
+        assert_eq!(
+            hostile("rule = 'krum'\nhostile = 2"),
+            Err("2 hostile of 5 nodes: krum needs 7 gradients over nodes, got 5".to_owned())
+        );
+        let unknown = over("over = 'nodes'\nrule = 'krum'", 10).expect_err("which ranks make a node");
+        assert!(unknown.contains("need aggregation.ranks_per_node"), "{unknown}");
+    }
+
+    #[test]
+    fn a_rule_that_trusts_is_tried_with_something_to_trust() {
+        let fltrust = over("rule = 'fltrust'\ntrusted_samples = 9", 3).expect("it fits").expect("a rule");
+        assert_eq!(fltrust.hostile(), 1);
+        assert!(fltrust.seconds(3, 100).is_ok_and(|seconds| seconds > 0.0));
     }
 
     #[test]

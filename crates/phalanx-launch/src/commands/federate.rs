@@ -58,6 +58,9 @@ impl Startable for FederatedRun {
             "# samples     {} of all clients, {least} to {most} a client, half have {median}",
             plan.train_samples
         )?;
+        if plan.trusted_samples > 0 {
+            writeln!(out, "# trusted     {} samples", plan.trusted_samples)?;
+        }
         writeln!(
             out,
             "# clients     {}, {} hostile, {} without samples",

@@ -11,6 +11,7 @@ use super::{Context, open_run, read_run};
 use crate::cli::PlanArgs;
 use crate::engine;
 use crate::forecast::{Forecast, Inside, Known, RuleWork};
+use crate::runfile::OverWhat;
 use crate::usage::UsageError;
 
 /// The network of a forecast that is told of none.
@@ -26,7 +27,8 @@ pub(super) fn plan(args: &PlanArgs, context: &mut Context<'_>) -> anyhow::Result
     let start_seconds = args.start_micros.map_or(net.start_seconds, |micros| micros * 1e-6);
     let memory = Inside::Memory(args.node_gigabytes * 1e9);
     let parameters = usize::try_from(plan.parameters).unwrap_or(usize::MAX);
-    let times = engine::rule_times(&run, parameters)?;
+    let times = engine::rule_times(&run, parameters, args.ranks_per_node)?;
+    let is_over_nodes = run.aggregation.over == OverWhat::Nodes;
     let known = Known {
         buckets: plan.buckets.iter().map(|(_, _, bytes)| bytes.0).zip(plan.traffic).collect(),
         batch: run.train.batch as u64,
@@ -34,7 +36,7 @@ pub(super) fn plan(args: &PlanArgs, context: &mut Context<'_>) -> anyhow::Result
         ranks_per_node: args.ranks_per_node,
         net: Link { start_seconds, ..net },
         inside: inside.map_or(memory, Inside::Measured),
-        rule: times.as_deref().map(RuleWork::fit),
+        rule: times.as_deref().map(|times| RuleWork::fit(times).over_nodes(is_over_nodes)),
     };
     let bytes: u64 = plan.memory.iter().map(|(_, bytes)| bytes.0).sum();
     let megabytes = float(bytes) / float(run.train.ranks.max(1) as u64) / 1e6;
@@ -144,7 +146,7 @@ fn write(known: &Known, nodes: &[u32], megabytes: f64, out: &mut dyn Write) -> a
         let samples_per_second = float(known.batch) / step_seconds;
         let way = match known.rule {
             None => format!("all-reduce, {algorithm}"),
-            Some(_) => "a rule on shards".to_owned(),
+            Some(rule) => format!("a rule over {}, on shards", rule.over()),
         };
         writeln!(
             out,

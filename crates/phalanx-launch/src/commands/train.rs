@@ -167,7 +167,8 @@ fn ready<R: Startable>(
 ) -> anyhow::Result<Option<Ready<R>>> {
     world.check_ranks(args.ranks)?;
     // whether a run can be depends on its ranks, so that the launcher's number counts from the start
-    let args = &TrainArgs { ranks: world.ranks().or(args.ranks), ..args.clone() };
+    let (ranks, ranks_per_node) = (world.ranks().or(args.ranks), world.ranks_per_node());
+    let args = &TrainArgs { ranks, ranks_per_node, ..args.clone() };
     let earlier = earlier_run::<R>(args, context.registered)?;
     let run = match &earlier {
         Some(paths) => resumed::<R>(paths, args, context)?,
@@ -237,7 +238,13 @@ fn typed<R: Startable>(file: &Path, args: &TrainArgs, registered: &Registered) -
 /// Sets the ranks of a file that is of the right kind.
 fn set_ranks<R: Startable>(raw: &mut RawRun, args: &TrainArgs) -> anyhow::Result<()> {
     R::check_kind(raw)?;
-    Ok(args.ranks.map_or(Ok(()), |ranks| raw.set(&format!("{}={ranks}", R::RANKS)))?)
+    if let Some(ranks) = args.ranks {
+        raw.set(&format!("{}={ranks}", R::RANKS))?;
+    }
+    match args.ranks_per_node.filter(|_| raw.lacks_ranks_per_node()) {
+        Some(ranks) => Ok(raw.set(&format!("aggregation.ranks_per_node={ranks}"))?),
+        None => Ok(()),
+    }
 }
 
 /// The run that `--resume` means; `None` without it.
@@ -302,7 +309,13 @@ fn write_plan(plan: &PlanReport, out: &mut dyn Write) -> std::io::Result<()> {
         "# samples     {} training, {} validation, {} test",
         plan.train_samples, plan.validation_samples, plan.test_samples
     )?;
+    if plan.trusted_samples > 0 {
+        writeln!(out, "# trusted     {} samples", plan.trusted_samples)?;
+    }
     writeln!(out, "# steps       {steps}")?;
+    if let Some(rule) = &plan.rule {
+        writeln!(out, "# rule        {rule}")?;
+    }
     for (what, bytes) in plan.memory.iter().map(|(what, bytes)| (*what, *bytes)).chain([("memory", total)]) {
         writeln!(out, "# {what:<10}  {} bytes", bytes.0)?;
     }

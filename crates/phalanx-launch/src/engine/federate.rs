@@ -14,10 +14,10 @@ use phalanx_tensor::Cpu;
 use phalanx_train::checkpoint::Keep;
 use phalanx_train::rundir::RunPaths;
 use phalanx_train::{
-    Files, Limit, OnNonFinite, Plan, Reduction, Summary, TrainConfig, Watch, never_stop, task_of,
+    Files, Limit, OnNonFinite, Over, Plan, Reduction, Summary, TrainConfig, Watch, never_stop, task_of,
 };
 
-use super::job::{Culprit, bad_input, model, on_ranks, optimizer, pin};
+use super::job::{Culprit, bad_input, model, on_ranks, optimizer, pin, with_trusted};
 use super::{
     Cpu32, Hardware, Score, Split, TrainOptions, Which, board, device, guarded, open_data, score, watcher,
 };
@@ -51,6 +51,8 @@ pub struct FederationPlan {
     pub parameters: u64,
     /// Samples of all clients together.
     pub train_samples: u64,
+    /// Samples that the rule trusts and no client has.
+    pub trusted_samples: u64,
     /// Least, median and greatest number of samples of a client.
     pub client_samples: [u64; 3],
     /// Clients without samples.
@@ -95,6 +97,7 @@ pub fn plan_federation(
     Ok(FederationPlan {
         parameters: job.plan.params.count() as u64,
         train_samples: job.data.train.len() as u64,
+        trusted_samples: job.data.trusted.as_ref().map_or(0, |part| part.len() as u64),
         client_samples: [at(0), at(sizes.len() / 2), at(sizes.len().saturating_sub(1))],
         empty_clients: sizes.iter().filter(|samples| **samples == 0).count() as u64,
         hostile_clients: hostile.len() as u64,
@@ -166,7 +169,7 @@ struct Parts {
 fn parts(run: &FederatedRun, registered: &Registered, hardware: Hardware) -> anyhow::Result<Parts> {
     device::refuse(hardware, "federate")?;
     pin(hardware)?;
-    let data = open_data(&run.data, &run.model, run.seed)?;
+    let data = with_trusted(open_data(&run.data, &run.model, run.seed)?, &run.aggregation, run.seed)?;
     let task = task_of(data.train.kind());
     let mut builder = ParamBuilder::new();
     let (kind, sizes) = model(&run.model);
@@ -197,6 +200,7 @@ fn planned(run: &FederatedRun, batch: usize) -> TrainConfig {
         checkpoint_every: 0,
         drop_last: false,
         memory_limit: None,
+        over: Over::Ranks,
         device_memory: None,
     }
 }

@@ -18,8 +18,8 @@ use phalanx_optim::{
 };
 use phalanx_tensor::{Cpu, CpuLevel};
 use phalanx_train::{
-    Device, Files, Job, Limit, Methods, OnNonFinite, Outcome, Plan, Reduction, TrainBackend, TrainConfig,
-    TrainError, Watch, check, check_policy, check_rule, never_stop, run_rank_on, task_of,
+    Device, Files, Job, Limit, Methods, OnNonFinite, Outcome, Over, Plan, Reduction, TrainBackend,
+    TrainConfig, TrainError, Watch, check, check_policy, check_rule, never_stop, run_rank_on, task_of,
 };
 
 #[cfg(feature = "mpi")]
@@ -32,9 +32,9 @@ use super::over_ranks::OverRanks;
 use super::poisoned::Poisoned;
 use super::policy::{self, Policy};
 use super::{Hardware, open_data};
-use crate::aggregation::AttackKind;
+use crate::aggregation::{AttackKind, UnfitError};
 use crate::exit::{Exit, WithExit};
-use crate::runfile::{self, Comm, Compression, Model, Registered, Rule, Run, Shape, Stop};
+use crate::runfile::{self, Aggregation, Comm, Compression, Model, Registered, Rule, Run, Shape, Stop};
 use crate::schedule_file;
 use crate::world::World;
 
@@ -60,14 +60,15 @@ pub(super) fn parts(
     device_memory: Option<u64>,
 ) -> anyhow::Result<Parts> {
     pin(hardware)?;
-    let data = open_data(&run.data, &run.model, run.seed)?;
+    let data = with_trusted(open_data(&run.data, &run.model, run.seed)?, &run.aggregation, run.seed)?;
     let task = task_of(data.train.kind());
     let mut builder = ParamBuilder::new();
     let (kind, sizes) = model(&run.model);
     let net: Arc<dyn AnyNet> =
         Arc::from(registered.models().build(&kind, sizes, &task, &mut builder).map_err(bad_input)?);
     let params = builder.finish();
-    let config = TrainConfig { device_memory, ..config(run) };
+    let over = run.aggregation.over().ok_or(UnfitError::NodesUnknown).map_err(bad_input)?;
+    let config = TrainConfig { device_memory, ..config(run, over) };
     check(&config, &data, run.train.ranks).map_err(bad_input)?;
     // what a rank will build is built once here, so that a run that cannot be leaves nothing behind
     schedule(run)?;
@@ -85,6 +86,16 @@ pub(super) fn parts(
     let is_plain = over_ranks.is_mean() && matches!(run.compression, Compression::None {});
     let sums = if is_plain && config.reduction == Reduction::Fast { Sums::OnDevices } else { Sums::OnHost };
     Ok(Parts { data, task, net, config, plan, policy, sums })
+}
+
+/// The data without the samples that the rule trusts, which are a part of their own.
+pub(super) fn with_trusted(data: Splits, aggregation: &Aggregation, seed: u64) -> anyhow::Result<Splits> {
+    match aggregation.trusted_samples {
+        Some(samples) => Ok(data.hold_out_trusted(samples, seed).map_err(|error| {
+            WithExit::new(Exit::BadInput, anyhow::Error::new(error).context("aggregation.trusted_samples"))
+        })?),
+        None => Ok(data),
+    }
 }
 
 pub(super) fn bad_input(error: impl std::error::Error + Send + Sync + 'static) -> WithExit {
@@ -140,7 +151,7 @@ fn value_of(value: &toml::Value) -> ConfigValue {
     }
 }
 
-fn config(run: &Run) -> TrainConfig {
+fn config(run: &Run, over: Over) -> TrainConfig {
     let train = &run.train;
     TrainConfig {
         seed: run.seed,
@@ -169,6 +180,7 @@ fn config(run: &Run) -> TrainConfig {
         checkpoint_every: run.checkpoint.every_steps,
         drop_last: train.drop_last,
         memory_limit: train.memory_limit.map(|bytes| bytes.0),
+        over,
         device_memory: None,
     }
 }
@@ -252,12 +264,14 @@ fn methods<B: TrainBackend>(
 /// What each rank works on: the same but for the data of ranks that flip labels.
 struct Jobs<B: TrainBackend> {
     honest: Job<B>,
+    /// Of ranks, or of the ranks of nodes.
     poisoned: Vec<(Vec<usize>, Job<B>)>,
 }
 
 impl<B: TrainBackend> Jobs<B> {
     fn of(&self, rank: Rank) -> &Job<B> {
-        let poisoned = self.poisoned.iter().find(|(ranks, _)| ranks.contains(&rank.index()));
+        let sender = self.honest.config.over.sender(rank.index());
+        let poisoned = self.poisoned.iter().find(|(senders, _)| senders.contains(&sender));
         poisoned.map_or(&self.honest, |(_, job)| job)
     }
 }
@@ -326,7 +340,7 @@ fn launch_on<B: TrainBackend>(
         })
     };
     let mut poisoned = Vec::new();
-    for attack in run.attack.on(run.train.ranks).map_err(bad_input)? {
+    for attack in run.attacks().map_err(bad_input)? {
         if let AttackKind::Labels(flip) = attack.kind {
             let train = Arc::new(Poisoned::new(Arc::clone(&parts.data.train), flip));
             poisoned.push((attack.ranks, job(Splits { train, ..parts.data.clone() })?));

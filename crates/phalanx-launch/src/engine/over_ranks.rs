@@ -19,11 +19,11 @@ pub(super) struct OverRanks {
 }
 
 impl OverRanks {
-    /// What `run` asks for, with the ranks that it has now.
+    /// What `run` asks for, with the ranks and nodes that it has now.
     pub(super) fn new(run: &Run) -> anyhow::Result<Self> {
         let ranks = run.train.ranks;
         let rule = aggregation::OverRanks::of(&run.aggregation, ranks, run.seed).map_err(bad_input)?;
-        let attacks = run.attack.on(ranks).map_err(bad_input)?.into_iter();
+        let attacks = run.attacks().map_err(bad_input)?.into_iter();
         let on_gradients = attacks.filter_map(|attack| match attack.kind {
             AttackKind::Gradient(config) => Some((config, attack.ranks)),
             AttackKind::Labels(_) => None,

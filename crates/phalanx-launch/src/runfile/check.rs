@@ -1,13 +1,13 @@
 //! Whether the values of a run file fit together.
 
-use crate::aggregation::OverRanks;
+use crate::aggregation::{OverRanks, UnfitError};
 
 use super::error::{Fault, Problem};
 use super::raw::RawRun;
-use super::run::{Head, Parts};
+use super::run::{Head, Parts, attacks};
 use super::sections::{
-    Aggregation, AggregationRule, Batch, BatchPolicy, Compression, Model, Optimizer, Reduction, Rule, Shape,
-    Source, Statistic, Stop, Train,
+    Aggregation, AggregationRule, Batch, BatchPolicy, Compression, Model, Optimizer, OverWhat, Reduction,
+    Rule, Shape, Source, Statistic, Stop, Train,
 };
 
 /// Reports each pair of values that does not fit, as far as they could be read.
@@ -86,11 +86,17 @@ fn check_aggregation(
     parts: &Parts,
     report: &mut impl FnMut(&str, Fault),
 ) {
+    check_trust(aggregation, report);
+    if let (OverWhat::Ranks, Some(ranks)) = (aggregation.over, aggregation.ranks_per_node) {
+        report("aggregation.ranks_per_node", Fault::NodesNotCompared { ranks });
+    }
     let rule = match OverRanks::of(aggregation, train.ranks, head.seed) {
         Ok(over) => over.map(|_| not_the_mean(aggregation)),
+        // the launcher may know
+        Err(UnfitError::NodesUnknown) => (!aggregation.is_plain_mean()).then(|| not_the_mean(aggregation)),
         Err(unfit) => return report(unfit.key(aggregation), Fault::Unfit(unfit)),
     };
-    let attack = match head.attack.on(train.ranks) {
+    let attack = match attacks(&head.attack, aggregation, train) {
         Ok(attacks) => attacks.first().map(|attack| format!("attack \"{}\"", attack.kind.name())),
         Err(error) => return report("attack", Fault::Attack(error)),
     };
@@ -104,6 +110,16 @@ fn check_aggregation(
     if let Some(batch) = parts.batch.as_ref().filter(|batch| batch.statistic().is_some()) {
         let key = if batch.policy.statistic().is_some() { "batch.policy" } else { "batch.lr_scaling" };
         report(key, Fault::NeedsMean { over });
+    }
+}
+
+/// A rule that trusts needs samples to do so, and others have no use for them.
+pub(super) fn check_trust(aggregation: &Aggregation, report: &mut impl FnMut(&str, Fault)) {
+    let rule = || aggregation.rule.kind().to_owned();
+    match (aggregation.rule.trusts(), aggregation.trusted_samples) {
+        (true, None) => report("aggregation.rule", Fault::NothingTrusted { rule: rule() }),
+        (false, Some(_)) => report("aggregation.trusted_samples", Fault::TrustsNothing { rule: rule() }),
+        _ => {}
     }
 }
 

@@ -3,11 +3,11 @@
 use crate::aggregation::OverRanks;
 use crate::federation::attackers;
 
-use super::check::{check_data_fits, check_model, check_name};
+use super::check::{check_data_fits, check_model, check_name, check_trust};
 use super::error::{Fault, Problem};
 use super::federated_run::FederatedParts;
 use super::raw::RawRun;
-use super::sections::{LENGTHS, Local, Optimizer, Rule};
+use super::sections::{Aggregation, LENGTHS, Local, Optimizer, OverWhat, Rule};
 
 /// Reports each pair of values that does not fit, as far as they could be read.
 pub(super) fn check(raw: &RawRun, parts: &FederatedParts, problems: &mut Vec<Problem>) {
@@ -38,9 +38,26 @@ pub(super) fn check(raw: &RawRun, parts: &FederatedParts, problems: &mut Vec<Pro
     if let Err(error) = attackers(&head.attack, federated.clients, head.seed) {
         report("attack", Fault::Attack(error));
     }
-    if let Some(aggregation) = &parts.aggregation
-        && let Err(unfit) = OverRanks::of_clients(aggregation, federated.per_round, head.seed)
-    {
+    if let Some(aggregation) = &parts.aggregation {
+        check_aggregation(aggregation, federated.per_round, head.seed, &mut report);
+    }
+}
+
+fn check_aggregation(
+    aggregation: &Aggregation,
+    per_round: usize,
+    seed: u64,
+    report: &mut impl FnMut(&str, Fault),
+) {
+    check_trust(aggregation, report);
+    match (aggregation.over, aggregation.ranks_per_node) {
+        (OverWhat::Nodes, _) => report("aggregation.over", Fault::ClientsNotNodes),
+        (OverWhat::Ranks, Some(ranks)) => {
+            report("aggregation.ranks_per_node", Fault::NodesNotCompared { ranks })
+        }
+        (OverWhat::Ranks, None) => {}
+    }
+    if let Err(unfit) = OverRanks::of_clients(aggregation, per_round, seed) {
         report(unfit.key(aggregation), Fault::Unfit(unfit));
     }
 }

@@ -199,6 +199,29 @@ pub enum Fault {
     /// An attack that cannot be.
     #[error(transparent)]
     Attack(AttacksError),
+    /// A rule without the samples that it trusts.
+    #[error("{rule} compares with what samples that are trusted give: need aggregation.trusted_samples")]
+    NothingTrusted {
+        /// The rule.
+        rule: String,
+    },
+    /// Samples that no rule trusts.
+    #[error(
+        "aggregation.rule = \"{rule}\" trusts no samples: need \"fltrust\", or \"monna\" without a pivot"
+    )]
+    TrustsNothing {
+        /// The rule.
+        rule: String,
+    },
+    /// Nodes of a rule over others.
+    #[error("got {ranks} ranks, which nothing asks for: need aggregation.over = \"nodes\"")]
+    NodesNotCompared {
+        /// Ranks of a node.
+        ranks: usize,
+    },
+    /// A rule over the nodes of a federated run.
+    #[error("a federated run is over clients, which ranks play: need \"ranks\"")]
+    ClientsNotNodes,
     /// A rule or an attack in a mode that has no gradients of ranks.
     #[error(
         "{over} is over the gradients of ranks, which virtual shards replace: need train.reduction = \"fast\""

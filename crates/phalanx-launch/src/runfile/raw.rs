@@ -142,6 +142,16 @@ impl RawRun {
         raw
     }
 
+    /// Whether a rule is over nodes of which the file does not say how many ranks they have.
+    pub(crate) fn lacks_ranks_per_node(&self) -> bool {
+        let Some(Entry { node: Node::Table(section), .. }) = self.root.get("aggregation") else {
+            return false;
+        };
+        let over = section.get("over").map(|entry| &entry.node);
+        let is_over_nodes = matches!(over, Some(Node::Leaf(Toml::String(over))) if over == "nodes");
+        is_over_nodes && !section.contains_key("ranks_per_node")
+    }
+
     /// The name that errors give the file.
     #[must_use]
     pub fn file(&self) -> &str {

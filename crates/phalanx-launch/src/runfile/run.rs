@@ -2,7 +2,7 @@
 
 use sha2::{Digest, Sha256};
 
-use crate::aggregation::Attacks;
+use crate::aggregation::{Attack, Attacks, AttacksError};
 
 use super::check;
 use super::described::{Described, described};
@@ -62,6 +62,16 @@ keys! {
     }
 }
 
+/// The attacks on ranks or nodes, as far as it is known how many of these there are.
+pub(super) fn attacks(
+    attacks: &Attacks,
+    aggregation: &Aggregation,
+    train: &Train,
+) -> Result<Vec<Attack>, AttacksError> {
+    let most = train.ranks;
+    attacks.on(aggregation.over().map_or(most, |over| over.senders(most)), aggregation.senders())
+}
+
 /// Every key of the run file of a training run, in the order of the resolved file.
 #[must_use]
 pub fn keys() -> Vec<Key> {
@@ -108,12 +118,21 @@ impl Run {
         let kept = brought.filter(|brought| *brought != kept).map(|brought| {
             format!("optimizer.kind = \"{kept}\" is kept; batch.policy = \"{policy}\" by itself would set \"{brought}\"")
         });
-        let attacks = self.attack.on(self.train.ranks).unwrap_or_default().into_iter().map(|attack| {
+        let by = self.aggregation.senders().one();
+        let attacks = self.attacks().unwrap_or_default().into_iter().map(|attack| {
             let ranks: Vec<String> = attack.ranks.iter().map(ToString::to_string).collect();
             let name = attack.kind.name();
-            format!("the run is under attack: {name} by rank {}", ranks.join(", "))
+            format!("the run is under attack: {name} by {by} {}", ranks.join(", "))
         });
         kept.into_iter().chain(attacks).collect()
+    }
+
+    /// The attacks on the run's ranks, or nodes where its rule is over these.
+    ///
+    /// # Errors
+    /// [`AttacksError`] for the first thing that is wrong.
+    pub fn attacks(&self) -> Result<Vec<Attack>, AttacksError> {
+        attacks(&self.attack, &self.aggregation, &self.train)
     }
 
     /// Samples that a rank takes between two additions to its gradient, with `ranks` ranks and a

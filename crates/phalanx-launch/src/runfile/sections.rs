@@ -16,7 +16,7 @@ mod partition;
 mod schedule;
 mod train;
 
-pub use aggregation::{Aggregation, AggregationRule, Base, Neighbours};
+pub use aggregation::{Aggregation, AggregationRule, Base, Neighbours, OverWhat};
 pub(in crate::runfile) use batch::optimizer_of;
 pub use batch::{Batch, BatchPolicy, Coordinates, Denominator, LrScaling, Statistic};
 pub use checkpoint::Checkpoint;

@@ -89,7 +89,7 @@ mod tests {
             samples_per_second: 25.0,
             batch: 25,
             target: None,
-            left_out: Vec::new(),
+            left_out: crate::ui::LeftOut::default(),
         };
         bar.progress(&now);
         assert_eq!(bar.bar.position(), PARTS / 4);

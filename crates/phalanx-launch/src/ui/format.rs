@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Evaluated, Progress};
+use super::{Evaluated, LeftOut, Progress};
 
 /// "loss 0.3121  accuracy 91.20 %  48.2 k samples/s  batch 64  left 12 s".
 pub(super) fn progress(now: &Progress) -> String {
@@ -11,9 +11,10 @@ pub(super) fn progress(now: &Progress) -> String {
     parts.push(format!("{} samples/s", thousands(now.samples_per_second)));
     let target = now.target.map(|target| format!(" target {}", thousands(target))).unwrap_or_default();
     parts.push(format!("batch {}{target}", now.batch));
-    if !now.left_out.is_empty() {
-        let ranks: Vec<String> = now.left_out.iter().map(ToString::to_string).collect();
-        parts.push(format!("without rank {}", ranks.join(", ")));
+    let LeftOut { senders, numbers } = &now.left_out;
+    if !numbers.is_empty() {
+        let numbers: Vec<String> = numbers.iter().map(ToString::to_string).collect();
+        parts.push(format!("without {} {}", senders.one(), numbers.join(", ")));
     }
     parts.extend(now.left().map(|left| format!("left {}", time(left))));
     parts.join("  ")
@@ -50,7 +51,7 @@ pub(super) fn time(left: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::{progress, thousands, time};
-    use crate::ui::Progress;
+    use crate::ui::{LeftOut, Progress};
     use std::time::Duration;
 
     #[test]
@@ -65,9 +66,10 @@ mod tests {
             samples_per_second: 12_345.6,
             batch: 64,
             target: None,
-            left_out: Vec::new(),
+            left_out: LeftOut::default(),
         };
-        let grown = Progress { target: Some(1840.7), left_out: vec![3, 4], ..now.clone() };
+        let left_out = LeftOut { numbers: vec![3, 4], ..LeftOut::default() };
+        let grown = Progress { target: Some(1840.7), left_out: left_out.clone(), ..now.clone() };
         assert!(progress(&grown).contains("  without rank 3, 4  left"), "{}", progress(&grown));
         assert!(progress(&grown).contains("  batch 64 target 1.8 k  "), "{}", progress(&grown));
         assert_eq!(

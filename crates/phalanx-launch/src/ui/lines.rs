@@ -91,7 +91,7 @@ mod tests {
             samples_per_second: 10.0,
             batch: 10,
             target: None,
-            left_out: Vec::new(),
+            left_out: crate::ui::LeftOut::default(),
         }
     }
 

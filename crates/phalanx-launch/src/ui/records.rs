@@ -17,7 +17,7 @@ impl Ui for Records {
             accuracy = now.accuracy,
             samples_per_second = now.samples_per_second,
             batch = now.batch,
-            left_out = (!now.left_out.is_empty()).then(|| tracing::field::debug(&now.left_out)),
+            left_out = (!now.left_out.numbers.is_empty()).then(|| tracing::field::debug(&now.left_out.numbers)),
             "progress"
         );
     }

@@ -41,8 +41,9 @@ pub fn summary(summary: &Summary, dir: &Path) -> String {
         ("gradients", format!("{:.1} % of their bytes sent", 100.0 * share))
     }));
     let left_out = (0..).zip(&summary.steps_left_out).filter(|(_, steps)| **steps > 0);
+    let one = if summary.over.is_some() { "node" } else { "rank" };
     let left_out: Vec<String> =
-        left_out.map(|(rank, steps): (u64, _)| format!("rank {rank} of {steps} steps")).collect();
+        left_out.map(|(number, steps): (u64, _)| format!("{one} {number} of {steps} steps")).collect();
     if !left_out.is_empty() {
         rows.push(("left out", left_out.join(", ")));
     }

@@ -106,6 +106,36 @@ fn a_killed_run_goes_on_to_the_same_bits_on_other_ranks() {
     assert_eq!(tally("killed"), tally("whole"));
 }
 
+/// The sums of the clients' updates, which each rank keeps for its coordinates, and an update of the server's own.
+#[test]
+fn sums_of_the_past_and_what_is_trusted_do_not_depend_on_ranks() {
+    for rule in ["rule = \"fools-gold\"", "rule = \"fltrust\"\ntrusted_samples = 50"] {
+        let dir = of(6, "", &format!("[aggregation]\n{rule}\n"));
+        let text = std::fs::read_to_string(dir.path("run.toml")).expect("a file");
+        dir.write("run.toml", text.replace("hidden = [24]", "hidden = [96]"));
+        dir.federate("one", &["--ranks", "1"]).done();
+        dir.federate("cut", &["--ranks", "3", "--set", "federated.rounds=3"]).done();
+        dir.run(&["federate", "--resume", "cut", "--ranks", "2", "--set", "federated.rounds=6"]).done();
+        assert!(dir.trained("cut") == dir.trained("one"), "{rule}");
+        assert_eq!(dir.rounds("cut"), dir.rounds("one"), "{rule}");
+    }
+}
+
+/// Twelve of twenty clients send the opposite, longer.
+#[test]
+fn an_update_of_the_servers_own_bears_a_majority() {
+    let lies = "[[attack]]\nkind = \"sign-flip\"\ncount = 12\nscale = 4.0\n";
+    let trusted = of(40, "", &format!("[aggregation]\nrule = \"fltrust\"\ntrusted_samples = 100\n{lies}"));
+    let told = trusted.federate("plan", &["--dry-run"]).done();
+    assert!(told.contains("\n# trusted     100 samples\n# clients     20, 12 hostile"), "{told}");
+    trusted.federate("run", &[]).done();
+    let got = trusted.summary("run").test_accuracy.expect("digits have classes");
+    let blind = of(40, "", &format!("[aggregation]\nrule = \"median\"\n{lies}"));
+    blind.federate("run", &[]).done();
+    let lost = blind.summary("run").test_accuracy.expect("digits have classes");
+    assert!(got > 0.45 && lost < 0.25, "{got} against {lost}");
+}
+
 #[test]
 fn every_algorithm_learns() {
     for (algorithm, keys) in [
@@ -193,7 +223,7 @@ fn rounds_without_a_result_leave_the_model_or_stop_the_run() {
     let dir = of(8, "dropout = 0.4", rule);
     let ended = dir.federate("run", &[]);
     assert!(
-        ended.err.contains("leaves the model as it was: krum needs 5 gradients over ranks, got"),
+        ended.err.contains("leaves the model as it was: krum needs 5 gradients over clients, got"),
         "{}",
         ended.err
     );
@@ -203,7 +233,7 @@ fn rounds_without_a_result_leave_the_model_or_stop_the_run() {
     assert_eq!((dir.figures("run").unusable_rounds, dir.summary("run").steps), (unusable, 8));
     assert!(unusable > 0 && unusable < 8, "{unusable}");
     dir.federate("stopped", &["--set", "federated.on_unusable=stop"])
-        .failed(1, &["cannot be used", "krum needs 5 gradients over ranks"]);
+        .failed(1, &["cannot be used", "krum needs 5 gradients over clients"]);
 
     // nobody sends numbers: the model stays what it was
     let all = "[[attack]]\nkind = \"nan\"\ncount = 20\n";
@@ -248,7 +278,22 @@ fn what_cannot_be_is_said_before_a_rank_starts() {
     refused(
         "",
         "[aggregation]\nrule = \"krum\"\nhostile = 2\n",
-        &["aggregation.hostile: 2 hostile of 6 clients: krum needs 7 gradients over ranks, got 6"],
+        &["aggregation.hostile: 2 hostile of 6 clients: krum needs 7 gradients over clients, got 6"],
+    );
+    refused(
+        "",
+        "[aggregation]\nover = \"nodes\"\n",
+        &["aggregation.over: a federated run is over clients, which ranks play: need \"ranks\""],
+    );
+    refused(
+        "",
+        "[aggregation]\nrule = \"fltrust\"\n",
+        &["aggregation.rule: fltrust compares with what samples that are trusted give", "trusted_samples"],
+    );
+    refused(
+        "",
+        "[aggregation]\nrule = \"fltrust\"\ntrusted_samples = 2000\n",
+        &["aggregation.trusted_samples", "got 2000 trusted samples, need 1 to 1293"],
     );
     refused(
         "",

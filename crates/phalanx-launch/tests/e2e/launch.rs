@@ -161,7 +161,10 @@ fn a_plan_is_made_of_a_measured_run() {
     assert!(exposed(&half) < 0.6 * exposed(&whole), "{half}{whole}");
     // a rule hides nothing: the gradient goes round twice after the backward pass
     let rule = slow(&["--set", "aggregation.rule=median"]);
-    assert!(exposed(&rule) > exposed(&whole) && rule.contains("a rule on shards"), "{rule}{whole}");
+    assert!(
+        exposed(&rule) > exposed(&whole) && rule.contains("a rule over ranks, on shards"),
+        "{rule}{whole}"
+    );
     let check = whole.lines().last().expect("a line");
     assert!(check.ends_with(" %  run") && check.trim_start().starts_with("1       2 "), "{whole}");
 }

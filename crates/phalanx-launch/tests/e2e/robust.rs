@@ -129,6 +129,80 @@ fn a_run_goes_on_to_the_same_bits() {
     assert_eq!(dir.trained("cut"), whole);
 }
 
+/// Six ranks are three nodes of two.
+fn nodes(aggregation: &str, attack: &str) -> Dir {
+    let over = "over = \"nodes\"\nranks_per_node = 2";
+    let dir = under(&format!("{aggregation}\n{over}"), attack);
+    let text = std::fs::read_to_string(dir.path("run.toml")).expect("a file");
+    dir.write("run.toml", text.replace("ranks = 5", "ranks = 6").replace("batch = 50", "batch = 48"));
+    dir
+}
+
+#[test]
+fn a_rule_over_nodes_bears_one_and_tells_which() {
+    let dir = nodes(
+        "rule = \"krum\"\nhostile = 0",
+        "[[attack]]\nkind = \"sign-flip\"\nranks = [2]\nscale = 20.0\n",
+    );
+    let plan = dir.train("plan", &["--dry-run"]).done();
+    assert!(plan.contains("\nover = \"nodes\"\nranks_per_node = 2\n"), "{plan}");
+    assert!(plan.contains("\n# rule        krum over 3 nodes of 2 ranks, bears 0\n"), "{plan}");
+    let told = dir.train("run", &[]);
+    assert!(told.err.contains("the run is under attack: sign-flip by node 2"), "{}", told.err);
+    assert!(told.err.contains("without node "), "{}", told.err);
+    let out = told.done();
+    assert!(out.contains("node 2 of 120 steps"), "{out}");
+    assert!(dir.summary("run").test_accuracy.is_some_and(|accuracy| accuracy > 0.8));
+    let summary = dir.summary("run");
+    assert_eq!((summary.over.as_deref(), summary.steps_left_out[2]), (Some("nodes"), 120));
+    assert!(rounds(&dir).iter().all(|round| round.over.as_deref() == Some("nodes")));
+}
+
+/// The ranks of a node keep its momentum in slices; on other ranks, nodes begin with the mean.
+#[test]
+fn a_run_over_nodes_goes_on_to_the_same_bits() {
+    let dir = nodes("rule = \"median\"\nmomentum = 0.9", "");
+    let whole = dir.model("whole", &[]);
+    dir.train("cut", &["--set", "train.steps=40"]).done();
+    dir.run(&["train", "--resume", "cut", "--set", "train.steps=120"]).done();
+    assert_eq!(dir.trained("cut"), whole);
+    dir.train("moved", &["--set", "train.steps=40"]).done();
+    dir.run(&[
+        "train",
+        "--resume",
+        "moved",
+        "--ranks",
+        "4",
+        "--set",
+        "aggregation.ranks_per_node=1",
+        "--set",
+        "train.steps=60",
+    ])
+    .done();
+    assert_eq!(dir.summary("moved").steps, 60);
+}
+
+#[test]
+fn samples_that_are_trusted_bear_a_majority() {
+    let lies = "[[attack]]\nkind = \"sign-flip\"\nranks = [1, 2, 3, 4]\nscale = 4.0\n";
+    let dir = under("rule = \"fltrust\"\ntrusted_samples = 100", lies);
+    let plan = dir.train("plan", &["--dry-run"]).done();
+    assert!(plan.contains("\n# trusted     100 samples\n") && plan.contains("1194 training"), "{plan}");
+    assert!(accuracy(&dir) > 0.8);
+    let monna = under("rule = \"monna\"\nhostile = 2\ntrusted_samples = 100", FLIPPED);
+    assert!(accuracy(&monna) > 0.8);
+}
+
+/// The attack's momentum is that of all ranks: without it, the run would end elsewhere.
+#[test]
+fn momentum_is_applied_under_an_attack_too() {
+    let with = |momentum: &str| {
+        let dir = under(&format!("rule = \"median\"\nmomentum = {momentum}"), FLIPPED);
+        dir.model("run", &["--set", "train.steps=5"])
+    };
+    assert_ne!(with("0.9"), with("0.0"));
+}
+
 fn refused(aggregation: &str, attack: &str, parts: &[&str]) {
     let ended: Ended = under(aggregation, attack).train("run", &[]);
     ended.failed(2, parts);
@@ -152,6 +226,24 @@ fn what_cannot_be_is_said_before_a_rank_starts() {
         "rule = \"median\"",
         "[[attack]]\nkind = \"alie\"\nranks = [5]\n",
         &["alie names rank 5, train.ranks is 5"],
+    );
+    let over = |keys: &str, parts: &[&str]| refused(&format!("rule = \"median\"\n{keys}"), "", parts);
+    over("over = \"nodes\"", &["the rule is over nodes", "need aggregation.ranks_per_node"]);
+    over("ranks_per_node = 2", &["aggregation.ranks_per_node: got 2 ranks, which nothing asks for"]);
+    over(
+        "over = \"nodes\"\nranks_per_node = 2\nhostile = 2",
+        &["aggregation.hostile: 2 hostile of 3 nodes: median needs 5 gradients over nodes, got 3"],
+    );
+    over(
+        "trusted_samples = 10",
+        &["aggregation.trusted_samples: aggregation.rule = \"median\" trusts no samples"],
+    );
+    refused("rule = \"fltrust\"", "", &["aggregation.rule: fltrust compares with what samples"]);
+    refused("rule = \"monna\"", "", &["aggregation.rule: monna compares with what samples"]);
+    refused(
+        "rule = \"fltrust\"\ntrusted_samples = 1294",
+        "",
+        &["aggregation.trusted_samples", "got 1294 trusted samples, need 1 to 1293"],
     );
     let set = |assignment: &str| under("rule = \"median\"", "").train("run", &["--set", assignment]);
     set("train.reduction=reproducible").failed(2, &["need train.reduction = \"fast\""]);

@@ -125,13 +125,14 @@ fn communication_threads_change_no_bit() {
     }
 }
 
-/// One that chooses by distances, one that sorts coordinates, and one whose attack has every rank see whole gradients.
+/// One that chooses by distances, one that sorts coordinates, one under an attack, and one over nodes of two ranks.
 #[test]
 fn a_robust_rule_leaves_the_model_of_as_many_ranks_as_threads() {
     let rules = [
         "[aggregation]\nrule = \"multi-krum\"\n",
         "[aggregation]\nrule = \"median\"\nbefore = [\"nnm\"]\n",
         "[aggregation]\nrule = \"multi-krum\"\n[[attack]]\nkind = \"alie\"\nranks = [2]\n",
+        "[aggregation]\nrule = \"median\"\nmomentum = 0.5\nover = \"nodes\"\nranks_per_node = 2\n",
     ];
     for (case, rule) in rules.into_iter().enumerate() {
         let dir = Dir::new(&format!("{DIGITS}\n{rule}"));

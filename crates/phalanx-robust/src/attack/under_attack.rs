@@ -56,6 +56,7 @@ struct Received<'a> {
     ids: Vec<u64>,
     samples: Vec<u64>,
     shard: Option<&'a Part<'a>>,
+    trusted: Option<&'a [f32]>,
 }
 
 impl GradSet<Ranks, Cpu<f32>> for Received<'_> {
@@ -85,6 +86,10 @@ impl GradSet<Ranks, Cpu<f32>> for Received<'_> {
 
     fn shard(&self) -> Option<&dyn Shard> {
         self.shard.map(|part| part as &dyn Shard)
+    }
+
+    fn trusted(&self) -> Option<&[f32]> {
+        self.trusted
     }
 
     fn weighted_sum(&self, weights_n: &[f64], out_d: &mut [f32]) -> Result<(), GradError> {
@@ -199,6 +204,7 @@ where
             samples: (0..n).map(|i| set.samples(i)).collect(),
             vectors: Vectors { rows, dim, threads: 1, shard },
             shard: part.as_ref(),
+            trusted: set.trusted(),
         };
         self.rule.reduce(step, &received, out_d, scratch)
     }
@@ -208,31 +214,36 @@ where
     }
 
     fn state(&self) -> Vec<StateTensor> {
-        let of = |prefix: String, state: Vec<StateTensor>| {
-            state
-                .into_iter()
-                .map(move |tensor| StateTensor { name: format!("{prefix}{}", tensor.name), ..tensor })
-        };
-        let attacks = (0..).zip(&self.attacks).flat_map(|(i, (attack, _))| of(of_attack(i), attack.state()));
-        attacks.chain(of(OF_RULE.to_owned(), self.rule.state())).collect()
+        let attacks =
+            (0..).zip(&self.attacks).flat_map(|(i, (attack, _))| under(of_attack(i), attack.state()));
+        attacks.chain(under(OF_RULE.to_owned(), self.rule.state())).collect()
+    }
+
+    fn state_in_parts(&self) -> Vec<StateTensor> {
+        under(OF_RULE.to_owned(), self.rule.state_in_parts()).collect()
     }
 
     fn restore(&mut self, state: &[StateTensor]) -> Result<(), GradError> {
-        let under = |prefix: &str| -> Vec<StateTensor> {
+        let of = |prefix: &str| -> Vec<StateTensor> {
             let tensors = state.iter().filter_map(|tensor| Some((tensor.name.strip_prefix(prefix)?, tensor)));
             tensors
                 .map(|(name, tensor)| StateTensor { name: name.to_owned(), data: tensor.data.clone() })
                 .collect()
         };
         for (i, (attack, _)) in (0..).zip(&mut self.attacks) {
-            attack.restore(&under(&of_attack(i)))?;
+            attack.restore(&of(&of_attack(i)))?;
         }
-        self.rule.restore(&under(OF_RULE))
+        self.rule.restore(&of(OF_RULE))
     }
 }
 
 /// What goes before the names of the rule's state.
 const OF_RULE: &str = "rule.";
+
+/// The same state under names with something before them.
+fn under(prefix: String, state: Vec<StateTensor>) -> impl Iterator<Item = StateTensor> {
+    state.into_iter().map(move |tensor| StateTensor { name: format!("{prefix}{}", tensor.name), ..tensor })
+}
 
 /// What goes before the names of an attack's state.
 fn of_attack(i: usize) -> String {
@@ -260,6 +271,13 @@ mod tests {
         let mut rule = rule.and(Box::new(SignFlip { scale: 1.0 }), vec![3]);
         // of 1 and 3 the mean is 2: the others send 0 and -2
         assert_eq!(reduced(&mut rule, 1, &[&[1.0], &[50.0], &[3.0], &[-70.0]]), [0.5]);
+    }
+
+    #[test]
+    fn ranks_apply_the_momentum_of_the_rule_that_is_attacked() {
+        let rule: Box<dyn Reduce<Ranks>> = Box::new(crate::Robust::new(0, crate::Median).with_momentum(0.9));
+        let under = UnderAttack::new(rule, Box::new(Constant::Zero), vec![1], 0);
+        assert_eq!(Reduce::<Ranks>::momentum(&under), 0.9);
     }
 
     #[test]

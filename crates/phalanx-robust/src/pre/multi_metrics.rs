@@ -7,12 +7,12 @@ use crate::{Law, Laws, Round};
 use phalanx_grad::GradError;
 use serde::{Deserialize, Serialize};
 
-/// Keeps the clients whose Manhattan distance, Euclidean distance and cosine stand out least together.
+/// Keeps the senders whose Manhattan distance, Euclidean distance and cosine stand out least together.
 ///
-/// For each client three features; of each, `x'_i`, how far it is from those of all others together; the score is
-/// `sqrt(x'_i S^-1 x'_i)` with the covariance `S` of the `x'`. The clients of lowest score stay, for any rule behind.
+/// For each sender three features; of each, `x'_i`, how far it is from those of all others together; the score is
+/// `sqrt(x'_i S^-1 x'_i)` with the covariance `S` of the `x'`. The senders of lowest score stay, for any rule behind.
 ///
-/// It is a filter against backdoors and **not** a rule that bears hostile vectors: it sees three numbers a client, and
+/// It is a filter against backdoors and **not** a rule that bears hostile vectors: it sees three numbers a sender, and
 /// a vector with the right three passes (a random direction of the usual length mostly does). Put a robust rule
 /// behind it. The greatest score does not mark the attacker either: one far vector widens the covariance that it is
 /// measured by. How many of those kept may be hostile is set by proportion, `f` times the share kept, rounded up.
@@ -43,7 +43,7 @@ pub struct MultiMetrics {
     pub centered: bool,
 }
 
-/// What the features of a client are measured against.
+/// What the features of a sender are measured against.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Reference {
@@ -51,12 +51,12 @@ pub enum Reference {
     /// the gaps to all others.
     #[default]
     Global,
-    /// The other clients' models, as in the authors' program: sums over `j` of `|w_i - w_j|_1`, of `| |w_i| - |w_j| |`
+    /// The other senders' models, as in the authors' program: sums over `j` of `|w_i - w_j|_1`, of `| |w_i| - |w_j| |`
     /// and of `(1 - cos(w_i, w_j))^2`. Without a reference, updates are the models.
     Pairwise,
 }
 
-/// How many clients stay.
+/// How many senders stay.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Keep {
@@ -150,7 +150,7 @@ impl MultiMetrics {
         Ok([round.norms_l1()?, norms_sq.iter().map(|norm_sq| norm_sq.sqrt()).collect(), cosines])
     }
 
-    /// The score of each client from its gaps; all 0 when all clients are alike.
+    /// The score of each sender from its gaps; all 0 when all are alike.
     fn scores(&self, gaps: &[Vec<f64>; 3]) -> Result<Vec<f64>, GradError> {
         let n = gaps[0].len();
         let means = gaps.each_ref().map(|values| values.iter().sum::<f64>() / n as f64);

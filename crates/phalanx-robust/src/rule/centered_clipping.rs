@@ -1,4 +1,4 @@
-//! Centered clipping: steps from the last result, each client's pull bounded.
+//! Centered clipping: steps from the last result, each sender's pull bounded.
 
 use super::positive;
 use crate::{Decision, Law, Laws, Round, Rule};

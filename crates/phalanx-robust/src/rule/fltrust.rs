@@ -1,16 +1,16 @@
-//! FLTrust: clients count as far as they agree with an update from clean data.
+//! FLTrust: senders count as far as they agree with an update from clean data.
 
 use crate::{Decision, Law, Laws, Round, Rule};
 use phalanx_grad::{Axis, GradError, Ranks};
 use serde::{Deserialize, Serialize};
 
-/// The mean of the updates, each cut or stretched to the length of the
+/// The mean of the vectors, each cut or stretched to the length of the
 /// [trusted update](crate::Updates::with_trusted) and weighted by its cosine with it, if that is above 0.
 ///
 /// Any number may be hostile, as long as the trusted update comes from clean data; some hundred samples do.
 ///
 /// # Errors
-/// [`GradError::Missing`] without a trusted update; [`GradError::NoWeight`] when no client agrees with it, or it is 0:
+/// [`GradError::Missing`] without a trusted update; [`GradError::NoWeight`] when nobody agrees with it, or it is 0:
 /// keep the model then.
 ///
 /// # Reference
@@ -30,6 +30,10 @@ impl Rule for FlTrust {
 
     fn laws(&self) -> Laws {
         Laws::none().and(Law::Permutation)
+    }
+
+    fn is_shardable(&self) -> bool {
+        true
     }
 
     fn decide(&mut self, round: &Round<'_>) -> Result<Decision, GradError> {

@@ -4,10 +4,11 @@ use crate::{Decision, Law, Laws, Round, Rule};
 use phalanx_grad::{Axis, GradError, Gram, Ranks, StateReader, StateTensor};
 use std::collections::BTreeMap;
 
-/// Weighs clients down by how alike the sums of all their updates are.
+/// Weighs senders down by how alike the sums of all their vectors are.
 ///
-/// Against many sybils with one aim among honest clients that differ. It fails where honest clients are alike, and
-/// gives them no weight at all: never a default. The sums are state, one vector a client that ever took part.
+/// Against many sybils with one aim among honest senders that differ. It fails where honest ones are alike, and
+/// gives them no weight at all: never a default. The sums are state, one vector for each that ever took part; where ranks
+/// hold a part of the coordinates each, a rank keeps those of its part.
 ///
 /// # Errors
 /// [`GradError::NoWeight`] when all are alike.
@@ -16,7 +17,10 @@ use std::collections::BTreeMap;
 /// Fung et al., "The Limitations of Federated Learning in Sybil Settings", RAID 2020.
 #[derive(Clone, Debug, Default)]
 pub struct FoolsGold {
+    /// By sender: all of it, or what is here of it.
     sums: BTreeMap<u64, Vec<f32>>,
+    /// Whether other ranks have the other coordinates of the sums.
+    in_parts: bool,
     /// Of the round under way, until it succeeds.
     next: Vec<(u64, Vec<f32>)>,
 }
@@ -34,10 +38,15 @@ impl Rule for FoolsGold {
         Laws::none().and(Law::Permutation).and(Law::Scale).and(Law::Negation).and(Law::Rotation)
     }
 
+    fn is_shardable(&self) -> bool {
+        true
+    }
+
     fn decide(&mut self, round: &Round<'_>) -> Result<Decision, GradError> {
+        self.keep_what_is_here(round);
         let mut sums = round.to_rows();
         for (id, sum) in round.ids().iter().zip(&mut sums) {
-            if let Some(history) = self.sums.get(id).filter(|history| history.len() == sum.len()) {
+            if let Some(history) = self.sums.get(id) {
                 sum.iter_mut().zip(history).for_each(|(x, past)| *x += past);
             }
         }
@@ -53,7 +62,11 @@ impl Rule for FoolsGold {
     }
 
     fn state(&self) -> Vec<StateTensor> {
-        self.sums.iter().map(|(id, sum)| StateTensor::new(format!("sum.{id}"), sum)).collect()
+        if self.in_parts { Vec::new() } else { self.tensors() }
+    }
+
+    fn state_in_parts(&self) -> Vec<StateTensor> {
+        if self.in_parts { self.tensors() } else { Vec::new() }
     }
 
     fn restore(&mut self, state: &[StateTensor]) -> Result<(), GradError> {
@@ -65,8 +78,25 @@ impl Rule for FoolsGold {
                 _ => return StateReader::new("fools-gold", state).finish(),
             };
         }
-        self.sums = sums;
+        (self.sums, self.in_parts) = (sums, false);
         Ok(())
+    }
+}
+
+impl FoolsGold {
+    /// Of sums that a checkpoint gave whole, leaves those coordinates that the round has here.
+    fn keep_what_is_here(&mut self, round: &Round<'_>) {
+        if round.is_spread() && !self.in_parts {
+            self.sums.retain(|_, sum| sum.len() == round.dim());
+            self.sums.values_mut().for_each(|sum| *sum = round.part(sum).to_vec());
+        }
+        self.in_parts = round.is_spread();
+        // of another model, there is nothing to go on with
+        self.sums.retain(|_, sum| sum.len() == round.coordinates().len());
+    }
+
+    fn tensors(&self) -> Vec<StateTensor> {
+        self.sums.iter().map(|(id, sum)| StateTensor::new(format!("sum.{id}"), sum)).collect()
     }
 }
 

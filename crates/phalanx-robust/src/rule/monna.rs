@@ -5,7 +5,7 @@ use crate::{Decision, Law, Laws, Round, Rule};
 use phalanx_grad::GradError;
 use serde::{Deserialize, Serialize};
 
-/// The mean of the `n - f` vectors nearest to a pivot: the client named `pivot`, or the
+/// The mean of the `n - f` vectors nearest to a pivot: the one of the sender named `pivot`, or the
 /// [trusted update](crate::Updates::with_trusted) when none is named.
 ///
 /// # Errors
@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Monna {
-    /// The client to trust.
+    /// The sender to trust; none: the trusted update.
     pub pivot: Option<u64>,
 }
 
@@ -29,7 +29,7 @@ impl Rule for Monna {
         2 * f + 1
     }
 
-    /// A pivot among the clients may be hostile, and a trusted update does not move with them.
+    /// A pivot among the senders may be hostile, and a trusted update does not move with them.
     fn laws(&self) -> Laws {
         let laws = Laws::of_distances().without(Law::Majority);
         let fixed =

@@ -6,7 +6,7 @@ use crate::{Decision, Law, Laws, Round, Rule};
 use phalanx_grad::GradError;
 use serde::{Deserialize, Serialize};
 
-/// The mean of `x_i min(1, C / |x_i|)`: no client moves the result by more than `C / n`.
+/// The mean of `x_i min(1, C / |x_i|)`: nobody moves the result by more than `C / n`.
 ///
 /// # Reference
 /// Sun et al., "Can You Really Backdoor Federated Learning?", 2019.

@@ -17,7 +17,7 @@ pub struct Rlr<R> {
 }
 
 impl<R: Rule> Rlr<R> {
-    /// The rule `base`, with a threshold on the agreement of the clients' signs.
+    /// The rule `base`, with a threshold on the agreement of the senders' signs.
     pub fn new(base: R, threshold: usize) -> Self {
         Rlr { base, threshold }
     }

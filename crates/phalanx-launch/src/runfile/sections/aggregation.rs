@@ -1,10 +1,12 @@
 //! `[aggregation]`: how the ranks' gradients become one.
 
+use phalanx_grad::Senders;
 use phalanx_robust::registry::{CenteredClippingConfig, Empty, RlrBase, RlrConfig, RuleConfig};
 use phalanx_robust::{
-    Bulyan, Caf, Dnc, Flame, GeometricMedian, Krum, Mda, MeaMed, Median, Monna, MultiKrum, Mva, NormClip,
-    Rfa, SignMajority, Smea, TrimmedMean, WeightedMean,
+    Bulyan, Caf, Dnc, FlTrust, Flame, GeometricMedian, Krum, Mda, MeaMed, Median, Monna, MultiKrum, Mva,
+    NormClip, Rfa, SignMajority, Smea, TrimmedMean, WeightedMean,
 };
+use phalanx_train::Over;
 
 use crate::aggregation::Before;
 use crate::runfile::Range;
@@ -13,11 +15,20 @@ use crate::runfile::key::{keys, kinds, names};
 keys! {
     /// The rule over the ranks' gradients, and what stands before it.
     pub struct Aggregation {
-        /// Hostile ranks that the rule is set to bear; not given: as many as it can with `train.ranks`. In federated runs,
-        /// clients of `federated.per_round`.
+        /// Hostile ranks that the rule is set to bear, or nodes where it is over these; not given: as many as it can with
+        /// `train.ranks`. In federated runs, clients of `federated.per_round`.
         hostile: Option<usize>, "ranks", Range::AtLeast(0.0), Fixed;
-        /// Momentum that each rank applies to its own gradients before the rule, `m = beta m + (1 - beta) g`; in federated
-        /// runs, each client to its updates.
+        /// What the rule is over: "ranks", or "nodes", of which each sends the mean over its ranks. Numbers of ranks in this
+        /// section and in [[attack]] are then those of nodes. Federated runs are over clients.
+        over: OverWhat = OverWhat::Ranks, "", Range::Any, Fixed;
+        /// Ranks of a node, one after the other, for a rule over nodes; not given: as MPI finds them. The last node may
+        /// have fewer.
+        ranks_per_node: Option<usize>, "ranks", Range::AtLeast(1.0), May;
+        /// Training samples that are set aside, drawn by the seed, and never trained on: their gradient, or in federated
+        /// runs the update from training on them, is what "fltrust" and "monna" without a pivot trust.
+        trusted_samples: Option<usize>, "samples", Range::AtLeast(1.0), Fixed;
+        /// Momentum that each rank applies to its own gradients before the rule, `m = beta m + (1 - beta) g`; over nodes,
+        /// each node to its mean; in federated runs, each client to its updates.
         momentum: f64 = 0.0, "", Range::Below(0.0, 1.0), Fixed;
         /// Pre-aggregators, the first to act first, such as ["arc", "nnm"], or with settings as
         /// `phalanx config rules` lists them: [{ kind = "bucketing", size = 3 }].
@@ -76,11 +87,14 @@ kinds! {
         "smea" => Smea {}
         /// Weights lowered along the direction of greatest variance until enough is gone.
         "caf" => Caf {}
-        /// The mean of the gradients nearest to that of a rank that is trusted.
+        /// The mean of the gradients nearest to one that is trusted.
         "monna" => Monna {
-            /// The rank that is trusted.
-            pivot: usize, "", Range::AtLeast(0.0), Fixed;
+            /// The rank whose gradient is trusted; not given: the gradient of `trusted_samples`.
+            pivot: Option<usize>, "", Range::AtLeast(0.0), Fixed;
         }
+        /// The mean of the gradients, each as long as that of `trusted_samples` and weighted by its cosine with it, if that is
+        /// above 0.
+        "fltrust" => FlTrust {}
         /// The last result, moved by what differs from it, cut to a radius.
         "centered-clipping" => CenteredClipping {
             /// The radius.
@@ -122,6 +136,42 @@ kinds! {
 }
 
 names! {
+    /// What a rule is over.
+    pub enum OverWhat {
+        /// The gradients of ranks.
+        "ranks" => Ranks,
+        /// The means of nodes.
+        "nodes" => Nodes,
+    }
+}
+
+impl Aggregation {
+    /// What the rule is over; none where only the launcher could know which ranks make a node.
+    #[must_use]
+    pub fn over(&self) -> Option<Over> {
+        match self.over {
+            OverWhat::Ranks => Some(Over::Ranks),
+            OverWhat::Nodes => self.ranks_per_node.map(|ranks_per_node| Over::Nodes { ranks_per_node }),
+        }
+    }
+
+    /// Whether it asks for nothing but the mean.
+    #[must_use]
+    pub fn is_plain_mean(&self) -> bool {
+        matches!(self.rule, AggregationRule::Mean {}) && self.before.is_empty() && self.momentum == 0.0
+    }
+
+    /// What those are called whose gradients are compared.
+    #[must_use]
+    pub fn senders(&self) -> Senders {
+        match self.over {
+            OverWhat::Ranks => Senders::Ranks,
+            OverWhat::Nodes => Senders::Nodes,
+        }
+    }
+}
+
+names! {
     /// Whose distances make a score of Krum.
     pub enum Neighbours {
         /// The `n - f - 2` nearest others.
@@ -153,6 +203,12 @@ impl Neighbours {
 }
 
 impl AggregationRule {
+    /// Whether it compares gradients with one from data that are trusted.
+    #[must_use]
+    pub fn trusts(&self) -> bool {
+        matches!(self, Self::FlTrust {} | Self::Monna { pivot: None })
+    }
+
     /// The rule's settings; what is random in it depends on `seed`.
     #[must_use]
     pub fn config(&self, seed: u64) -> RuleConfig {
@@ -176,7 +232,8 @@ impl AggregationRule {
             Self::Mva {} => RuleConfig::Mva(Mva),
             Self::Smea {} => RuleConfig::Smea(Smea),
             Self::Caf {} => RuleConfig::Caf(Caf),
-            Self::Monna { pivot } => RuleConfig::Monna(Monna { pivot: Some(pivot as u64) }),
+            Self::Monna { pivot } => RuleConfig::Monna(Monna { pivot: pivot.map(|pivot| pivot as u64) }),
+            Self::FlTrust {} => RuleConfig::FlTrust(FlTrust),
             Self::CenteredClipping { tau, steps } => {
                 RuleConfig::CenteredClipping(CenteredClippingConfig { tau, steps })
             }
