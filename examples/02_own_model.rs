@@ -85,11 +85,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         checkpoint_every: 0,
         drop_last: false,
         memory_limit: None,
-<<<<<<< HEAD
         device_memory: None,
-=======
         over: Over::Ranks,
->>>>>>> robust7
     };
     let plan = Plan::new(&*net, &params, &task, &config, 64 / RANKS)?;
     let sgd = OptimizerConfig::Sgd(SgdConfig { lr: 0.05, momentum: 0.9, ..SgdConfig::default() });

@@ -94,11 +94,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         checkpoint_every: 0,
         drop_last: false,
         memory_limit: None,
-<<<<<<< HEAD
         device_memory: None,
-=======
         over: Over::Ranks,
->>>>>>> robust7
     };
     // planned for the largest batch that the policy may ask for
     let plan = Plan::new(&*net, &params, &task, &config, 256 / RANKS)?;

@@ -80,11 +80,8 @@ fn accuracy_under_attack(rule: fn() -> Box<dyn Rule>) -> Result<f64, Box<dyn Err
         checkpoint_every: 0,
         drop_last: false,
         memory_limit: None,
-<<<<<<< HEAD
         device_memory: None,
-=======
         over: Over::Ranks,
->>>>>>> robust7
     };
     let plan = Plan::new(&*net, &params, &task, &config, 40 / RANKS)?;
     let sgd = OptimizerConfig::Sgd(SgdConfig { lr: 0.05, momentum: 0.9, ..SgdConfig::default() });

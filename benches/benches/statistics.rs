@@ -186,11 +186,8 @@ fn config(batch: usize) -> TrainConfig {
         checkpoint_every: 0,
         drop_last: false,
         memory_limit: None,
-<<<<<<< HEAD
         device_memory: None,
-=======
         over: Over::Ranks,
->>>>>>> robust7
     }
 }
 
