@@ -14,9 +14,7 @@ use phalanx::nn::{Features, Graph, NnError, ParamBuilder, Var};
 use phalanx::optim::{OptimizerConfig, ScheduleConfig, SgdConfig};
 use phalanx::prelude::*;
 use phalanx::tensor::Cpu;
-use phalanx::train::{
-    Job, Limit, Methods, OnNonFinite, Over, Plan, Reduction, TrainConfig, never_stop, run_rank, task_of,
-};
+use phalanx::train::{Job, Limit, Methods, Plan, TrainConfig, never_stop, run_rank, task_of};
 
 /// Fully connected layers with one residual connection around a normalised block.
 struct Residual {
@@ -68,26 +66,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let net = Arc::new(Residual::new(&mut params, 8 * 8, 64, task.outputs()));
     let params = params.finish();
 
-    let config = TrainConfig {
-        seed: 1,
-        batch: 64,
-        micro_batch: 0,
-        tile: 0,
-        limit: Limit::Epochs(15),
-        reduction: Reduction::Fast,
-        first_bucket_bytes: 64 << 10,
-        bucket_bytes: 1 << 20,
-        on_nonfinite: OnNonFinite::Stop,
-        clip_norm: None,
-        eval_every: 100,
-        eval_every_samples: 0,
-        log_every: 10,
-        checkpoint_every: 0,
-        drop_last: false,
-        memory_limit: None,
-        device_memory: None,
-        over: Over::Ranks,
-    };
+    let config = TrainConfig { seed: 1, eval_every: 100, ..TrainConfig::new(64, Limit::Epochs(15)) };
     let plan = Plan::new(&*net, &params, &task, &config, 64 / RANKS)?;
     let sgd = OptimizerConfig::Sgd(SgdConfig { lr: 0.05, momentum: 0.9, ..SgdConfig::default() });
     let linear = ScheduleConfig::from_name("linear")?;

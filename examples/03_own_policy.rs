@@ -15,9 +15,7 @@ use phalanx::optim::{OptimizerConfig, ScheduleConfig, SgdConfig};
 use phalanx::prelude::*;
 use phalanx::tensor::Cpu;
 use phalanx::train::events::StepDone;
-use phalanx::train::{
-    Job, Limit, Methods, OnNonFinite, Over, Plan, Reduction, TrainConfig, never_stop, run_rank, task_of,
-};
+use phalanx::train::{Job, Limit, Methods, Plan, TrainConfig, never_stop, run_rank, task_of};
 
 /// Doubles the batch when the noise of the gradient is longer than `limit` times the gradient itself.
 #[derive(Debug)]
@@ -77,26 +75,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         Arc::from(Registry::default().build("mlp", ModelConfig::new(), &task, &mut params)?);
     let params = params.finish();
 
-    let config = TrainConfig {
-        seed: 1,
-        batch: 16,
-        micro_batch: 0,
-        tile: 0,
-        limit: Limit::Samples(6000),
-        reduction: Reduction::Fast,
-        first_bucket_bytes: 64 << 10,
-        bucket_bytes: 1 << 20,
-        on_nonfinite: OnNonFinite::Stop,
-        clip_norm: None,
-        eval_every: 0,
-        eval_every_samples: 0,
-        log_every: 10,
-        checkpoint_every: 0,
-        drop_last: false,
-        memory_limit: None,
-        device_memory: None,
-        over: Over::Ranks,
-    };
+    let config = TrainConfig { seed: 1, ..TrainConfig::new(16, Limit::Samples(6000)) };
     // planned for the largest batch that the policy may ask for
     let plan = Plan::new(&*net, &params, &task, &config, 256 / RANKS)?;
     let sgd = OptimizerConfig::Sgd(SgdConfig { lr: 0.05, momentum: 0.9, ..SgdConfig::default() });

@@ -17,9 +17,7 @@ use phalanx::robust::attack::{Ipm, UnderAttack};
 use phalanx::robust::laws::{Shape, assert_breaks, assert_keeps};
 use phalanx::robust::{Decision, Law, Laws, Robust, Round};
 use phalanx::tensor::Cpu;
-use phalanx::train::{
-    Job, Limit, Methods, OnNonFinite, Over, Plan, Reduction, TrainConfig, never_stop, run_rank, task_of,
-};
+use phalanx::train::{Job, Limit, Methods, Plan, TrainConfig, never_stop, run_rank, task_of};
 
 /// The mean of the half of the vectors with the least sums of distances to all others.
 #[derive(Debug)]
@@ -63,26 +61,7 @@ fn accuracy_under_attack(rule: fn() -> Box<dyn Rule>) -> Result<f64, Box<dyn Err
     let net: Arc<dyn AnyNet> =
         Arc::from(Registry::default().build("mlp", ModelConfig::new(), &task, &mut params)?);
     let params = params.finish();
-    let config = TrainConfig {
-        seed: 1,
-        batch: 40,
-        micro_batch: 0,
-        tile: 0,
-        limit: Limit::Samples(6000),
-        reduction: Reduction::Fast,
-        first_bucket_bytes: 64 << 10,
-        bucket_bytes: 1 << 20,
-        on_nonfinite: OnNonFinite::Stop,
-        clip_norm: Some(5.0),
-        eval_every: 0,
-        eval_every_samples: 0,
-        log_every: 10,
-        checkpoint_every: 0,
-        drop_last: false,
-        memory_limit: None,
-        device_memory: None,
-        over: Over::Ranks,
-    };
+    let config = TrainConfig { seed: 1, clip_norm: Some(5.0), ..TrainConfig::new(40, Limit::Samples(6000)) };
     let plan = Plan::new(&*net, &params, &task, &config, 40 / RANKS)?;
     let sgd = OptimizerConfig::Sgd(SgdConfig { lr: 0.05, momentum: 0.9, ..SgdConfig::default() });
     let linear = ScheduleConfig::from_name("linear")?;

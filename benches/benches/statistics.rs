@@ -12,7 +12,7 @@ use phalanx::nn::{
 };
 use phalanx::tensor::op::{OptimOps, ReduceOps, SgdStep};
 use phalanx::tensor::{Cpu, Shape};
-use phalanx::train::{Limit, OnNonFinite, Over, Plan, Reduction, TrainConfig};
+use phalanx::train::{Limit, Plan, TrainConfig};
 use phalanx_benches::numbers;
 use std::hint::black_box;
 use std::ops::Range;
@@ -171,23 +171,9 @@ impl Memories {
 fn config(batch: usize) -> TrainConfig {
     TrainConfig {
         seed: 1,
-        batch: batch as u64,
-        micro_batch: 0,
-        tile: 0,
-        limit: Limit::Steps(1),
-        reduction: Reduction::Fast,
         first_bucket_bytes: 1 << 20,
         bucket_bytes: 1 << 22,
-        on_nonfinite: OnNonFinite::Stop,
-        clip_norm: None,
-        eval_every: 0,
-        eval_every_samples: 0,
-        log_every: 1,
-        checkpoint_every: 0,
-        drop_last: false,
-        memory_limit: None,
-        device_memory: None,
-        over: Over::Ranks,
+        ..TrainConfig::new(batch as u64, Limit::Steps(1))
     }
 }
 

@@ -22,8 +22,8 @@ use phalanx::prelude::{TrainBackend, Watch};
 use phalanx::tensor::Cpu;
 use phalanx::train::events::StepDone;
 use phalanx::train::{
-    Job, Limit, Methods, OnNonFinite, Outcome, Over, Plan, Reduction, TrainConfig, TrainError, check,
-    never_stop, run_rank, task_of,
+    Job, Limit, Methods, Outcome, Plan, Reduction, TrainConfig, TrainError, check, never_stop, run_rank,
+    task_of,
 };
 
 /// The device of the tests.
@@ -34,23 +34,10 @@ pub type Device = Cpu<f32>;
 pub fn config() -> TrainConfig {
     TrainConfig {
         seed: 7,
-        batch: 48,
-        micro_batch: 0,
-        tile: 0,
-        limit: Limit::Steps(12),
-        reduction: Reduction::Fast,
         first_bucket_bytes: 1 << 10,
         bucket_bytes: 4 << 10,
-        on_nonfinite: OnNonFinite::Stop,
-        clip_norm: None,
-        eval_every: 0,
-        eval_every_samples: 0,
         log_every: 1,
-        checkpoint_every: 0,
-        drop_last: false,
-        memory_limit: None,
-        over: Over::Ranks,
-        device_memory: None,
+        ..TrainConfig::new(48, Limit::Steps(12))
     }
 }
 

@@ -258,7 +258,7 @@ mod tests {
     use phalanx_nn::{Features, Init, NnError, ParamBuilder, ParamId, Var};
     use phalanx_optim::{OptimizerConfig, SgdConfig};
     use phalanx_tensor::{Backend, Cpu, Shape};
-    use phalanx_train::{Limit, OnNonFinite, Over, Reduction, TrainConfig};
+    use phalanx_train::{Limit, TrainConfig};
 
     /// Two samples, 1 of class 0 and -1 of class 1.
     struct Pair(SampleKind);
@@ -290,26 +290,7 @@ mod tests {
         let task = Task::Classify { features: Shape::new(&[1]), classes: 2 };
         let mut builder = ParamBuilder::new();
         let net = Slope(builder.param("w", Shape::new(&[2, 1]), Init::Constant(0.0)));
-        let config = TrainConfig {
-            seed: 1,
-            batch: 2,
-            micro_batch: 0,
-            tile: 0,
-            limit: Limit::Steps(1),
-            reduction: Reduction::Fast,
-            first_bucket_bytes: 1024,
-            bucket_bytes: 1024,
-            on_nonfinite: OnNonFinite::Stop,
-            clip_norm: None,
-            eval_every: 0,
-            eval_every_samples: 0,
-            log_every: 1,
-            checkpoint_every: 0,
-            drop_last: false,
-            memory_limit: None,
-            over: Over::Ranks,
-            device_memory: None,
-        };
+        let config = TrainConfig { seed: 1, ..TrainConfig::new(2, Limit::Steps(1)) };
         let plan = Plan::new(&net, &builder.finish(), &task, &config, 2).expect("a plan");
         Trainer::new(Cpu::new(), Arc::new(net), task, &plan, 1).expect("memory")
     }

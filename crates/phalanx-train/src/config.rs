@@ -82,6 +82,39 @@ impl TrainConfig {
     /// the last-level cache holds.
     pub const TILE_BYTES: usize = 32 << 20;
 
+    /// What a run file that says no more than these has: the loop's defaults, on one seed.
+    ///
+    /// # Examples
+    /// ```
+    /// use phalanx_train::{Limit, TrainConfig};
+    ///
+    /// let config = TrainConfig { clip_norm: Some(1.0), ..TrainConfig::new(64, Limit::Epochs(15)) };
+    /// assert_eq!((config.seed, config.bucket_bytes), (0, 1 << 20));
+    /// ```
+    #[must_use]
+    pub const fn new(batch: u64, limit: Limit) -> Self {
+        TrainConfig {
+            seed: 0,
+            batch,
+            micro_batch: 0,
+            tile: 0,
+            limit,
+            reduction: Reduction::Fast,
+            first_bucket_bytes: 64 << 10,
+            bucket_bytes: 1 << 20,
+            on_nonfinite: OnNonFinite::Stop,
+            clip_norm: None,
+            eval_every: 0,
+            eval_every_samples: 0,
+            log_every: 10,
+            checkpoint_every: 0,
+            drop_last: false,
+            memory_limit: None,
+            over: Over::Ranks,
+            device_memory: None,
+        }
+    }
+
     /// Samples of a micro-batch of a share. The reproducible mode adds up whole shards, whatever the micro-batch: its bits
     /// must not follow it.
     pub(crate) fn micro_of(&self, share: usize) -> usize {

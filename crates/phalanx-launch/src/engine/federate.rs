@@ -13,9 +13,7 @@ use phalanx_optim::OptimizerConfig;
 use phalanx_tensor::Cpu;
 use phalanx_train::checkpoint::Keep;
 use phalanx_train::rundir::RunPaths;
-use phalanx_train::{
-    Files, Limit, OnNonFinite, Over, Plan, Reduction, Summary, TrainConfig, Watch, never_stop, task_of,
-};
+use phalanx_train::{Files, Limit, OnNonFinite, Plan, Summary, TrainConfig, Watch, never_stop, task_of};
 
 use super::job::{Culprit, bad_input, model, on_ranks, optimizer, pin, with_trusted};
 use super::{
@@ -185,23 +183,11 @@ fn parts(run: &FederatedRun, registered: &Registered, hardware: Hardware) -> any
 fn planned(run: &FederatedRun, batch: usize) -> TrainConfig {
     TrainConfig {
         seed: run.seed,
-        batch: batch as u64,
-        micro_batch: 0,
         tile: run.federated.tile,
-        limit: Limit::Steps(1),
-        reduction: Reduction::Fast,
         first_bucket_bytes: usize::MAX,
         bucket_bytes: usize::MAX,
         on_nonfinite: OnNonFinite::Skip,
-        clip_norm: None,
-        eval_every: 0,
-        eval_every_samples: 0,
-        log_every: 1,
-        checkpoint_every: 0,
-        drop_last: false,
-        memory_limit: None,
-        over: Over::Ranks,
-        device_memory: None,
+        ..TrainConfig::new(batch as u64, Limit::Steps(1))
     }
 }
 
