@@ -19,7 +19,7 @@ keys! {
         /// `train.ranks`. In federated runs, clients of `federated.per_round`.
         hostile: Option<usize>, "ranks", Range::AtLeast(0.0), Fixed;
         /// What the rule is over: "ranks", or "nodes", of which each sends the mean over its ranks. Numbers of ranks in this
-        /// section and in [[attack]] are then those of nodes. Federated runs are over clients.
+        /// section and in `[[attack]]` are then those of nodes. Federated runs are over clients.
         over: OverWhat = OverWhat::Ranks, "", Range::Any, Fixed;
         /// Ranks of a node, one after the other, for a rule over nodes; not given: as MPI finds them. The last node may
         /// have fewer.
