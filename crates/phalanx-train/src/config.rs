@@ -82,7 +82,7 @@ impl TrainConfig {
     /// the last-level cache holds.
     pub const TILE_BYTES: usize = 32 << 20;
 
-    /// What a run file that says no more than these has: the loop's defaults, on one seed.
+    /// The defaults of `[train]` in a run file, with seed 0 and no checkpoint before the last.
     ///
     /// # Examples
     /// ```

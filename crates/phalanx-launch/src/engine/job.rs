@@ -468,3 +468,19 @@ pub(super) fn told<E: Culprit>(error: WorldError<E>) -> anyhow::Error {
         other => anyhow::anyhow!("{other:?}"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runfile::RawRun;
+
+    #[test]
+    fn a_program_begins_with_what_a_run_file_leaves_out() {
+        let text = "name = 'a'\n[model]\nkind = 'mlp'\n[data]\nkind = 'digits'\n[train]\nsteps = 3\n[optimizer]\nlr = 0.1\n";
+        let run = RawRun::parse("a.toml", text).and_then(|raw| raw.resolve(&Registered::default()));
+        let run = run.expect("a run file");
+        let (seed, checkpoint_every) = (run.seed, run.checkpoint.every_steps);
+        let own = TrainConfig { seed, checkpoint_every, ..TrainConfig::new(64, Limit::Steps(3)) };
+        assert_eq!(config(&run, Over::Ranks), own);
+    }
+}
