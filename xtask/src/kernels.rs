@@ -64,8 +64,12 @@ pub(crate) fn kernels(what: Kernels) -> Result<()> {
         bail!("the compiled kernels have {bytes} bytes, {MOST_BYTES} are the most");
     }
     let compiled = sources.join("compiled");
+    let superfluous = superfluous(&compiled, &made);
     if what == Kernels::Write {
         fs::create_dir_all(&compiled)?;
+        for name in &superfluous {
+            fs::remove_file(compiled.join(name))?;
+        }
         for (name, bytes) in &made {
             fs::write(compiled.join(name), bytes).with_context(|| format!("writing {name}"))?;
         }
@@ -74,12 +78,37 @@ pub(crate) fn kernels(what: Kernels) -> Result<()> {
     }
     let differs =
         |(name, bytes): &(&String, &Vec<u8>)| fs::read(compiled.join(name)).ok().as_ref() != Some(*bytes);
-    let stale: Vec<&str> = made.iter().filter(differs).map(|(name, _)| name.as_str()).collect();
+    let mut stale: Vec<&str> = made.iter().filter(differs).map(|(name, _)| name.as_str()).collect();
+    stale.extend(superfluous.iter().map(String::as_str));
     if !stale.is_empty() {
         bail!("{} are not what the sources compile to: run `cargo xtask kernels`", stale.join(", "));
     }
     println!("{} files of compiled kernels are what their sources give", made.len());
     Ok(())
+}
+
+/// Names of files of `compiled` that are none of those made.
+fn superfluous(compiled: &Path, made: &BTreeMap<String, Vec<u8>>) -> Vec<String> {
+    let entries = fs::read_dir(compiled).into_iter().flatten().flatten();
+    let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
+    names.filter(|name| !made.contains_key(name)).collect()
+}
+
+/// Leaves out PTX that differs from that of the capability before it by the line of its target alone: the driver compiles
+/// the older one to the same.
+fn without_repeated(ptx: Vec<(u32, Vec<u8>)>) -> Vec<(u32, Vec<u8>)> {
+    let mut kept: Vec<(u32, Vec<u8>)> = Vec::new();
+    for (capability, text) in ptx {
+        let of = |capability: u32, text: &[u8]| {
+            String::from_utf8_lossy(text).replacen(&format!("\n.target sm_{capability}\n"), "\n", 1)
+        };
+        let is_repeated =
+            kept.last().is_some_and(|(older, before)| of(*older, before) == of(capability, &text));
+        if !is_repeated {
+            kept.push((capability, text));
+        }
+    }
+    kept
 }
 
 /// Every file by its name: PTX and machine code for each capability, and the table of resources.
@@ -114,12 +143,15 @@ fn compile(nvrtc: &Nvrtc, sources: &Path) -> Result<BTreeMap<String, Vec<u8>>> {
         finished.map(|one| one.unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
     });
     let mut made = BTreeMap::new();
-    let mut uses = Vec::new();
+    let (mut uses, mut texts) = (Vec::new(), Vec::new());
     for (capability, compiled) in CAPABILITIES.into_iter().zip(compiled) {
         let (ptx, cubin, used) = compiled?;
-        made.insert(format!("compute_{capability}.ptx"), ptx);
+        texts.push((capability, ptx));
         made.insert(format!("sm_{capability}.cubin"), cubin);
         uses.push(used);
+    }
+    for (capability, text) in without_repeated(texts) {
+        made.insert(format!("compute_{capability}.ptx"), text);
     }
     made.insert("resources.md".to_owned(), table(&uses)?.into_bytes());
     Ok(made)
@@ -205,7 +237,7 @@ fn table(uses: &[BTreeMap<String, Use>]) -> Result<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Use, resources};
+    use super::{Use, resources, without_repeated};
 
     const LOG: &str = "ptxas info    : 0 bytes gmem\n\
         ptxas info    : Compiling entry function 'fill' for 'sm_80'\n\
@@ -217,6 +249,15 @@ mod tests {
     fn the_log_of_the_assembler_is_read() {
         let found = resources(LOG).unwrap();
         assert_eq!(found["fill"], Use { registers: 10, shared: 128, stack: 0, spilled: 0 });
+    }
+
+    #[test]
+    fn ptx_that_says_the_same_is_kept_once() {
+        let ptx = |capability: u32, body: &str| {
+            (capability, format!(".version 8.8\n.target sm_{capability}\n{body}\n").into_bytes())
+        };
+        let all = vec![ptx(80, "ret;"), ptx(90, "ret;"), ptx(100, "exit;")];
+        assert_eq!(without_repeated(all), [ptx(80, "ret;"), ptx(100, "exit;")]);
     }
 
     #[test]
