@@ -426,6 +426,34 @@ impl<B: Backend> Graph<B> {
         Ok(Var { graph: self, id })
     }
 
+    /// Rows of a table that is on the device already, that of `rows[i]` at place `i`.
+    ///
+    /// # Shapes
+    /// `table`: `of x d`; `shape`: `rows.len()` and whatever dims make up `d`.
+    ///
+    /// # Errors
+    /// When `shape` does not begin with the number of rows, [`NnError::Index`] for a row that is not in the table, and when
+    /// the device has too little memory.
+    pub fn input_rows(
+        &self,
+        (table, of): (B::View<'_>, usize),
+        rows: &[u32],
+        shape: Shape,
+    ) -> Result<Var<'_, B>, NnError> {
+        if shape.dims().first() != Some(&rows.len()) {
+            let got = vec![Shape::from([rows.len()]), shape];
+            return Err(NnError::Shape { op: "input_rows", need: "a row for each of the first dim", got });
+        }
+        let ids = self.ids(rows, of)?;
+        let mut inner = self.inner.borrow_mut();
+        let mut buf = inner.take(shape.len())?;
+        let (d, y) =
+            (shape.dims()[1..].iter().product(), inner.backend.view_mut(&mut buf.buf, 0..shape.len()));
+        inner.backend.gather_rows(d, table, inner.index(ids.at), y);
+        let id = inner.push(Op::Input, shape, Some(buf), None, false);
+        Ok(Var { graph: self, id })
+    }
+
     /// Indices from the host, each below `bound`.
     ///
     /// # Errors

@@ -34,6 +34,7 @@ mod over;
 mod plan;
 mod rank_memory;
 mod rank_shards;
+mod resident;
 mod run;
 mod samples;
 mod split;

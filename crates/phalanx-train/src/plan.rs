@@ -225,7 +225,18 @@ pub fn losses<'g, B: Backend<Elem = f32>>(
             Features::Tokens { ids: graph.ids(tile.tokens, vocab)?, samples: tile.samples, time: context }
         }
     };
-    let labels = graph.ids(tile.labels, task.outputs())?;
+    losses_of(net, graph, task, features, tile.labels)
+}
+
+/// [`losses`] of features that are on the device.
+pub(crate) fn losses_of<'g, B: Backend<Elem = f32>>(
+    net: &(impl Net<B> + ?Sized),
+    graph: &'g Graph<B>,
+    task: &Task,
+    features: Features<'g, B>,
+    labels: &[u32],
+) -> Result<(Var<'g, B>, Hits<'g, B>), NnError> {
+    let labels = graph.ids(labels, task.outputs())?;
     net.logits(graph, features)?.cross_entropy(labels)
 }
 

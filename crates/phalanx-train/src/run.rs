@@ -230,6 +230,7 @@ impl<'a, B: TrainBackend> Run<'a, B> {
             clock,
             spans,
         )?;
+        worker.keep(&*job.data.train);
         worker.trusted = job.data.trusted.clone().map(Trusted::new);
         let mut place = Place { batch: job.config.batch, ..Place::default() };
         let mut best = None;
@@ -325,6 +326,7 @@ impl<'a, B: TrainBackend> Run<'a, B> {
                 size: self.place.batch,
                 max: epoch_len,
                 stop: (self.job.stop)(),
+                is_resident: true,
             };
             let began = Instant::now();
             let done = self.worker.step(&*self.job.data.train, &batch)?;

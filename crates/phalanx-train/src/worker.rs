@@ -14,9 +14,10 @@ use crate::host::TrainBackend;
 use crate::methods::Methods;
 use crate::momentum::RankMomentum;
 use crate::node_mean::NodeMean;
-use crate::plan::{Plan, Tile, losses, tiles};
+use crate::plan::{Plan, Tile, losses, losses_of, tiles};
 use crate::rank_memory::Keeper;
 use crate::rank_shards::RankShards;
+use crate::resident::Resident;
 use crate::samples::SampleStatistics;
 use crate::trace::{Clock, Lane, Phase};
 use crate::trusted::Trusted;
@@ -30,7 +31,7 @@ use phalanx_grad::{
     BatchContext, BatchDecision, ChunkSums, Chunks, GradError, GradLayout, Progress, ScalarBlock, Scratch,
     StepTime, UpdateStep,
 };
-use phalanx_nn::{Graph, Mode, Net, Task};
+use phalanx_nn::{Features, Graph, Mode, Net, Task};
 use phalanx_tensor::Cpu;
 use phalanx_tensor::op::Moments;
 use std::collections::BTreeSet;
@@ -74,6 +75,8 @@ pub(crate) struct Batch<'a> {
     pub(crate) max: u64,
     /// Whether this rank asks for a stop.
     pub(crate) stop: bool,
+    /// Whether the samples are those that [`Worker::keep`] may have on the device.
+    pub(crate) is_resident: bool,
 }
 
 pub(crate) struct Worker<'a, B: TrainBackend> {
@@ -96,6 +99,8 @@ pub(crate) struct Worker<'a, B: TrainBackend> {
     data: BatchBuffers,
     /// What of the batch was filled in while the device worked on.
     filled: Option<Range<usize>>,
+    /// The training set on the device, where it fits.
+    resident: Option<Resident<B>>,
     rows: Vec<f32>,
     /// Losses of a tile on a device with memory of its own, until the host asks, and how many there is room for.
     losses: Option<(B::Buf, usize)>,
@@ -179,6 +184,7 @@ impl<'a, B: TrainBackend> Worker<'a, B> {
             tree,
             data: BatchBuffers::default(),
             filled: None,
+            resident: None,
             rows: Vec::new(),
             losses: None,
             shard_sums: Vec::new(),
@@ -193,6 +199,11 @@ impl<'a, B: TrainBackend> Worker<'a, B> {
             shards: ChunkGradients::default(),
             lengths: BTreeSet::new(),
         })
+    }
+
+    /// Keeps the training set on the device, if it has room.
+    pub(crate) fn keep(&mut self, data: &dyn Dataset) {
+        self.resident = Resident::new(self.graph.backend(), data, self.config);
     }
 
     pub(crate) fn without_gradient(&self) -> Vec<String> {
@@ -363,23 +374,37 @@ impl<'a, B: TrainBackend> Worker<'a, B> {
         (tile, next): (Range<usize>, Option<Range<usize>>),
         data_time: &mut Duration,
     ) -> Result<(f64, usize), TrainError> {
+        let is_resident = batch.is_resident && self.resident.is_some();
         if self.filled.take().as_ref() != Some(&tile) {
             let (began, start) = (Instant::now(), self.now());
             self.enter(batch.step, control::Phase::Data);
-            data.fill(&batch.indices[tile.clone()], &mut self.data);
+            let drawn = &batch.indices[tile.clone()];
+            match &mut self.resident {
+                Some(resident) if is_resident => resident.draw(drawn),
+                _ => data.fill(drawn, &mut self.data),
+            }
             *data_time += began.elapsed();
             self.record(Phase::Data, batch.step, start);
         }
         let start = self.now();
         self.enter(batch.step, control::Phase::Forward);
         self.graph.reset(Mode::Train, batch.step, tile.start as u64);
-        let held = Tile {
-            features: self.data.features(),
-            tokens: self.data.tokens(),
-            labels: self.data.labels(),
-            samples: tile.len(),
+        let (net, graph, task) = (self.net, &self.graph, &self.task);
+        let (loss, hits) = match (&self.resident, task) {
+            (Some(resident), Task::Classify { features, .. }) if is_resident => {
+                let features = Features::Dense(resident.input(graph, features.dims())?);
+                losses_of(net, graph, task, features, resident.labels())?
+            }
+            _ => {
+                let held = Tile {
+                    features: self.data.features(),
+                    tokens: self.data.tokens(),
+                    labels: self.data.labels(),
+                    samples: tile.len(),
+                };
+                losses(net, graph, task, &held)?
+            }
         };
-        let (loss, hits) = losses(self.net, &self.graph, &self.task, &held)?;
         let len = loss.shape().len();
         self.rows.resize(len, 0.0);
         let backend = self.graph.backend();
@@ -408,7 +433,7 @@ impl<'a, B: TrainBackend> Worker<'a, B> {
             }
         }
         if let Some((kept, _)) = &self.losses {
-            if let Some(next) = next {
+            if let Some(next) = next.filter(|_| !is_resident) {
                 let began = Instant::now();
                 data.fill(&batch.indices[next.clone()], &mut self.data);
                 *data_time += began.elapsed();
@@ -555,7 +580,7 @@ impl<'a, B: TrainBackend> Worker<'a, B> {
         // nobody trains on these samples, running statistics of the model included
         let statistics = self.graph.statistics_to_vec();
         let (data, how) = (Arc::clone(&trusted.data), (Launch::Hold, Measure::default()));
-        let of_trusted = Batch { indices: &trusted.indices, ..*batch };
+        let of_trusted = Batch { indices: &trusted.indices, is_resident: false, ..*batch };
         let (mut flat, _, _) = self.gradient(&*data, &of_trusted, &range, flat, how, data_time)?;
         self.buckets.sync_host(&mut flat);
         if !statistics.is_empty() {

@@ -454,3 +454,17 @@ fn operands_that_do_not_fit_are_refused() {
     }
     assert_eq!(graph.ids(&[1, 3], 3).map(|_| ()), Err(NnError::Index { got: 3, at: 1, len: 3 }));
 }
+
+#[test]
+fn rows_of_a_table_are_an_input() {
+    let graph = Graph::new(C::new(), ParamBuilder::new().finish(), 0).unwrap();
+    let table: Vec<f64> = (0..12_u8).map(f64::from).collect();
+    let picked = graph.input_rows((&table, 3), &[2, 0, 2], Shape::from([3, 2, 2])).unwrap();
+    let mut read = [0.0; 12];
+    picked.read(&mut read);
+    assert_eq!(read, [8.0, 9.0, 10.0, 11.0, 0.0, 1.0, 2.0, 3.0, 8.0, 9.0, 10.0, 11.0]);
+    let beyond = graph.input_rows((&table, 3), &[1, 3], Shape::from([2, 4])).map(|_| ());
+    assert_eq!(beyond, Err(NnError::Index { got: 3, at: 1, len: 3 }));
+    let shape = graph.input_rows((&table, 3), &[1], Shape::from([2, 4])).map(|_| ());
+    assert!(matches!(shape, Err(NnError::Shape { op: "input_rows", .. })), "{shape:?}");
+}
