@@ -1,5 +1,7 @@
-//! Runs on GPUs, on the stand-ins for the driver, cuBLAS and NCCL: the CPU's losses, checkpoints that move, devices that lack.
+//! Runs on GPUs, on the stand-ins for the driver, cuBLAS and NCCL or with `PHALANX_GPU` in the environment on those of the machine:
+//! the CPU's losses, checkpoints that move, devices that lack.
 
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use phalanx_softcuda::{Setting, Softcuda};
@@ -54,18 +56,32 @@ every_steps = 0
 /// a step builds on what it finds.
 const APART: f64 = 1e-3;
 
-/// Trains on a machine with so many devices.
+/// Whether the devices are those of the machine.
+fn is_real() -> bool {
+    std::env::var_os("PHALANX_GPU").is_some()
+}
+
+/// A command that finds the stand-ins.
+fn command(dir: &Dir, args: &[&str]) -> Command {
+    let mut command = dir.command(args);
+    if !is_real() {
+        command
+            .env("LD_LIBRARY_PATH", Softcuda::library_path().expect("the library is built with the tests"));
+    }
+    command
+}
+
+/// Trains on a machine with so many devices; on one with fewer of its own, ranks share them.
 fn on_gpus(dir: &Dir, devices: u32, to: &str, more: &[&str]) -> Ended {
-    on_machine(dir, &[Setting::Devices(devices)], to, more)
+    let more = if is_real() { [more, &["--share-devices"]].concat() } else { more.to_vec() };
+    on_machine(dir, &[Setting::Devices(devices)], to, &more)
 }
 
 /// Trains on a machine that a test has chosen.
 fn on_machine(dir: &Dir, settings: &[Setting], to: &str, more: &[&str]) -> Ended {
-    let path = Softcuda::library_path().expect("the library is built with the tests");
     let args = [&["train", "run.toml", "--run-dir", to, "--device", "cuda"], more].concat();
-    let mut command = dir.command(&args);
-    command.env("LD_LIBRARY_PATH", path).envs(settings.iter().map(Setting::variable));
-    Ended::of(&command.output().expect("the program starts"))
+    let mut command = command(dir, &args);
+    Ended::of(&command.envs(settings.iter().map(Setting::variable)).output().expect("the program starts"))
 }
 
 fn losses(dir: &Dir, run: &str) -> Vec<f64> {
@@ -118,9 +134,27 @@ fn a_gpt_trains_as_on_the_cpu() {
     assert_near(&dir, "gpu", "cpu", 20);
 }
 
+#[test]
+fn products_are_rounded_where_the_run_file_says_so() {
+    let dir = Dir::new(MLP);
+    let rounding = ["--ranks", "1", "--set", "train.precision=tf32"];
+    dir.train("cpu", &["--ranks", "1"]).done();
+    on_gpus(&dir, 1, "tf32", &rounding).done();
+    // rounding is a noise of one part in 2048 on what the loss, about 2 at first, comes from
+    let apart = |(got, want): (f64, f64)| (got - want).abs();
+    let furthest = losses(&dir, "tf32").into_iter().zip(losses(&dir, "cpu")).map(apart).fold(0.0, f64::max);
+    assert!(furthest > 1e-5 && furthest < 0.05, "{furthest}");
+    dir.train("refused", &rounding)
+        .failed(2, &["train.precision = \"tf32\" rounds for the matrix units of a GPU"]);
+    assert!(!dir.path("refused").exists(), "nothing is left behind");
+}
+
 /// In the middle of a step, while the other rank is in its sums or comes to them.
 #[test]
 fn a_device_that_is_lost_ends_the_run_and_is_named() {
+    if is_real() {
+        return;
+    }
     let dir = Dir::new(&MLP.replace("steps = 100", "steps = 40"));
     for launch in [150, 301, 452] {
         let machine = [Setting::Devices(2), Setting::Lose { device: 1, launch }];
@@ -146,6 +180,9 @@ fn a_checkpoint_moves_between_cpu_and_gpu() {
 
 #[test]
 fn more_ranks_than_devices_share_only_if_they_may() {
+    if is_real() {
+        return;
+    }
     let dir = Dir::new(&MLP.replace("steps = 100", "steps = 10"));
     let ranks = ["--ranks", "2"];
     on_gpus(&dir, 1, "refused", &ranks).failed(2, &["2 ranks on this host and 1 of --device cuda"]);
@@ -158,10 +195,9 @@ fn more_ranks_than_devices_share_only_if_they_may() {
 #[test]
 fn a_device_that_is_not_there_is_bad_input() {
     let dir = Dir::new(MLP);
-    let path = Softcuda::library_path().expect("the library is built with the tests");
-    let mut command = dir.command(&["train", "run.toml", "--device", "cuda:9"]);
-    let ended = Ended::of(&command.env("LD_LIBRARY_PATH", path).output().expect("the program starts"));
-    ended.failed(2, &["cuda:9 with 2 devices"]);
+    let mut command = command(&dir, &["train", "run.toml", "--device", "cuda:99"]);
+    let ended = Ended::of(&command.output().expect("the program starts"));
+    ended.failed(2, &["cuda:99 with ", " devices: they are numbered from 0"]);
     assert!(!dir.path("runs").exists(), "nothing is left behind");
 }
 
@@ -170,13 +206,12 @@ fn a_checkpoint_is_scored_on_either() {
     let dir = Dir::new(&MLP.replace("steps = 100", "steps = 40"));
     dir.train("run", &[]).done();
     let on = |device: &str| {
-        let path = Softcuda::library_path().expect("the library is built with the tests");
-        let mut command = dir.command(&["eval", "run", "--device", device]);
-        Ended::of(&command.env("LD_LIBRARY_PATH", path).output().expect("the program starts"))
+        let mut command = command(&dir, &["eval", "run", "--device", device]);
+        Ended::of(&command.output().expect("the program starts"))
     };
-    let (cpu, gpu) = (on("cpu").done(), on("cuda:1").done());
+    let (cpu, gpu) = (on("cpu").done(), on(if is_real() { "cuda:0" } else { "cuda:1" }).done());
     assert!(cpu.contains("accuracy"), "{cpu}");
     // four digits are said, and no sample is near a tie
     assert_eq!(cpu, gpu);
-    on("cuda:9").failed(2, &["cuda:9 with 2 devices"]);
+    on("cuda:99").failed(2, &["cuda:99 with "]);
 }
