@@ -4,17 +4,42 @@ use crate::CudaError;
 use crate::device::Device;
 use crate::kernels::Ptr;
 use cudarc::cublas::result::{self, CublasError};
-use cudarc::cublas::sys::{self, cublasHandle_t, cublasOperation_t};
+use cudarc::cublas::sys::{
+    self, cublasComputeType_t, cublasGemmAlgo_t, cublasHandle_t, cublasOperation_t, cudaDataType_t,
+};
 use cudarc::driver::CudaStream;
 use phalanx_tensor::op::{Mat, MatmulSpec};
+use std::ffi::c_void;
 use std::sync::{Mutex, PoisonError};
+
+const F32: cudaDataType_t = cudaDataType_t::CUDA_R_32F;
 
 /// Matrices of a call: versions of cuBLAS have failed beyond 65535.
 const MOST_BATCH: i32 = 1 << 15;
 
+/// To what operands of matrix products are rounded before they are multiplied. Sums are in `f32`, and so is all that is kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Products {
+    /// They are not.
+    #[default]
+    F32,
+    /// To ten bits of mantissa.
+    Tf32,
+}
+
+impl Products {
+    fn compute(self) -> cublasComputeType_t {
+        match self {
+            Products::F32 => cublasComputeType_t::CUBLAS_COMPUTE_32F,
+            Products::Tf32 => cublasComputeType_t::CUBLAS_COMPUTE_32F_FAST_TF32,
+        }
+    }
+}
+
 /// A handle of cuBLAS, whose work goes to one stream.
 pub(crate) struct Blas {
     handle: Mutex<cublasHandle_t>,
+    products: Products,
 }
 
 /// An operand as cuBLAS reads it: columns are contiguous, `transposed` if rows are ours.
@@ -75,11 +100,11 @@ impl Operand {
 }
 
 impl Blas {
-    pub(crate) fn new(ordinal: usize, stream: &CudaStream) -> Result<Self, CudaError> {
+    pub(crate) fn new(ordinal: usize, stream: &CudaStream, products: Products) -> Result<Self, CudaError> {
         let failed = |call| move |error| failure(ordinal, call, error);
         let handle = result::create_handle().map_err(failed("cublasCreate"))?;
         // held from here on, so that it is destroyed if the stream is refused
-        let blas = Blas { handle: Mutex::new(handle) };
+        let blas = Blas { handle: Mutex::new(handle), products };
         // SAFETY: the handle is of the device that is bound, and so is the stream, which outlives it: `Device` drops this first.
         unsafe { result::set_stream(handle, stream.cu_stream().cast()) }
             .map_err(failed("cublasSetStream"))?;
@@ -101,29 +126,34 @@ impl Blas {
             // SAFETY: `Gemm::new` checked extents and steps; the operators have asserted that matrices lie in their buffers,
             // or have made those as long as they are.
             let status = unsafe {
-                sys::cublasSgemmStridedBatched(
+                sys::cublasGemmStridedBatchedEx(
                     *handle,
                     gemm.b.op,
                     gemm.a.op,
                     n,
                     m,
                     k,
-                    &raw const one,
-                    from(b, step_b) as *const f32,
+                    (&raw const one).cast(),
+                    from(b, step_b) as *const c_void,
+                    F32,
                     gemm.b.ld,
                     step_b,
-                    from(a, step_a) as *const f32,
+                    from(a, step_a) as *const c_void,
+                    F32,
                     gemm.a.ld,
                     step_a,
-                    &raw const beta,
-                    from(c, step_c) as *mut f32,
+                    (&raw const beta).cast(),
+                    from(c, step_c) as *mut c_void,
+                    F32,
                     gemm.ldc,
                     step_c,
                     (gemm.batch - first).min(MOST_BATCH),
+                    self.products.compute(),
+                    cublasGemmAlgo_t::CUBLAS_GEMM_DEFAULT,
                 )
             };
             if let Err(error) = status.result() {
-                return device.fail(failure(device.ordinal(), "cublasSgemmStridedBatched", error));
+                return device.fail(failure(device.ordinal(), "cublasGemmStridedBatchedEx", error));
             }
         }
     }

@@ -1,5 +1,6 @@
 //! The backend's type.
 
+use crate::blas::Products;
 use crate::device::{self, Device};
 use crate::memory::{CudaBuf, CudaViewMut};
 use crate::{CudaError, op::u32_of};
@@ -12,7 +13,7 @@ use std::sync::Arc;
 /// # Numerics
 /// The same operands give the same bits on every run with the same device and libraries. Products are cuBLAS's, whose last
 /// bits differ between devices and versions, and which promises them for handles with one stream each, as the one here; it
-/// is not asked for TF32. Element-wise operators but the logarithm, updates of
+/// rounds operands only where [`Cuda::open_for`] says so. Element-wise operators but the logarithm, updates of
 /// optimizers, masks of dropout, moments and inner products have the bits of the CPU.
 #[derive(Clone, Debug)]
 pub struct Cuda {
@@ -26,7 +27,16 @@ impl Cuda {
     /// [`CudaError`]: no driver or no cuBLAS, no such device, one that is too old, a driver that takes none of the
     /// compiled kernels, no memory.
     pub fn open(ordinal: usize) -> Result<Self, CudaError> {
-        Ok(Cuda { device: Arc::new(Device::open(ordinal)?) })
+        Cuda::open_for(ordinal, Products::F32)
+    }
+
+    /// Opens a device for matrix products of this kind: those of [`phalanx_tensor::op::MatmulOps`], and what other operators
+    /// put down to them.
+    ///
+    /// # Errors
+    /// As [`Cuda::open`].
+    pub fn open_for(ordinal: usize, products: Products) -> Result<Self, CudaError> {
+        Ok(Cuda { device: Arc::new(Device::open(ordinal, products)?) })
     }
 
     /// How many devices there are.

@@ -1,7 +1,7 @@
 //! A device: its context and stream, the loaded kernels, the pool, and the first failure.
 
 use crate::CudaError;
-use crate::blas::Blas;
+use crate::blas::{Blas, Products};
 use crate::grid::Grid;
 use crate::image;
 use crate::kernels::{Kernels, Ptr};
@@ -85,7 +85,7 @@ pub(crate) fn uuids() -> Result<Vec<[u8; 16]>, CudaError> {
 }
 
 impl Device {
-    pub(crate) fn open(ordinal: usize) -> Result<Self, CudaError> {
+    pub(crate) fn open(ordinal: usize, products: Products) -> Result<Self, CudaError> {
         let devices = count()?;
         if ordinal >= devices {
             return Err(CudaError::NoDevice { ordinal, devices });
@@ -109,7 +109,7 @@ impl Device {
             unsafe { result::module::get_function(module, symbol) }.map_err(failed(name))
         };
         let kernels = Kernels::find(find)?;
-        let blas = Blas::new(ordinal, &stream)?;
+        let blas = Blas::new(ordinal, &stream, products)?;
         let pageable = CUdevice_attribute::CU_DEVICE_ATTRIBUTE_PAGEABLE_MEMORY_ACCESS;
         let reads_pageable = context.attribute(pageable).map_err(failed("cuDeviceGetAttribute"))? != 0;
         let (pool, fault) = (Mutex::default(), OnceLock::new());

@@ -68,6 +68,8 @@ mod rows;
 mod strided;
 
 #[cfg(feature = "cuda")]
+pub use blas::Products;
+#[cfg(feature = "cuda")]
 pub use cuda::Cuda;
 #[cfg(feature = "cuda")]
 pub use error::CudaError;

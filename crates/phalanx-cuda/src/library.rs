@@ -42,7 +42,7 @@ const DRIVER: &[&str] = &[
 
 /// The functions of cuBLAS that this crate calls.
 const CUBLAS: &[&str] =
-    &["cublasCreate_v2", "cublasDestroy_v2", "cublasSetStream_v2", "cublasSgemmStridedBatched"];
+    &["cublasCreate_v2", "cublasDestroy_v2", "cublasSetStream_v2", "cublasGemmStridedBatchedEx"];
 
 /// Opens both libraries and looks up what is called.
 ///

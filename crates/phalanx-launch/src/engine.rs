@@ -204,7 +204,7 @@ pub(crate) fn prepare(
 ) -> anyhow::Result<Prepared> {
     let memory = device::least_memory(hardware, run.train.ranks, world)?;
     let parts = job::parts(run, registered, hardware, memory)?;
-    let devices = Devices::open(hardware, run.train.ranks, parts.sums, world)?;
+    let devices = Devices::open(hardware, &run.train, parts.sums, world)?;
     Ok(Prepared(parts, devices))
 }
 

@@ -53,6 +53,6 @@ pub use sections::{
     Aggregation, AggregationRule, Algorithm, Base, Batch, BatchPolicy, Checkpoint, Column, Comm, Compression,
     Coordinates, Data, Denominator, Faults, FedAlgorithm, Federated, FederatedOutput, Local, LrScaling,
     Model, Neighbours, OnNonfinite, OnUnusable, Optimizer, Output, OverWhat, Partition, PartitionKind,
-    Progress, Reduction, Rule, Sampling, Schedule, Shape, Source, Statistic, Stop, Train,
+    Precision, Progress, Reduction, Rule, Sampling, Schedule, Shape, Source, Statistic, Stop, Train,
 };
 pub use value::Value;

@@ -36,6 +36,7 @@ const KEYS: &[&str] = &[
     "train.micro_batch",
     "train.tile",
     "train.reduction",
+    "train.precision",
     "train.shards",
     "train.first_bucket_bytes",
     "train.bucket_bytes",

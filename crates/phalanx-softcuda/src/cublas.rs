@@ -7,7 +7,7 @@ mod gemm;
 
 use crate::driver::{StreamHandle, current, submit_once};
 use crate::fault::{Fault, report};
-use gemm::{Element, Matrix, Product, Scalar};
+use gemm::{Cut, Element, Matrix, Product, Scalar};
 use std::collections::BTreeMap;
 use std::ffi::{c_int, c_longlong, c_void};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -184,7 +184,7 @@ unsafe fn product(
     call: &Call,
     alpha: *const c_void,
     beta: *const c_void,
-    double: bool,
+    (double, cut): (bool, Cut),
 ) -> Result<(), Status> {
     let settings = with(handle, |settings| *settings)?;
     if settings.pointer_mode != 0 {
@@ -255,6 +255,7 @@ unsafe fn product(
         alpha,
         beta,
         count,
+        cut,
     };
     if m == 0 || n == 0 || count == 0 {
         return Ok(());
@@ -292,7 +293,7 @@ macro_rules! gemm {
                 count: 1,
             };
             // SAFETY: as this library's callers promise
-            status(unsafe { product(handle, &call, alpha.cast(), beta.cast(), $double) })
+            status(unsafe { product(handle, &call, alpha.cast(), beta.cast(), ($double, Cut::Nothing)) })
         }
 
         /// Products of matrices that lie one stride apart.
@@ -326,7 +327,7 @@ macro_rules! gemm {
                 count,
             };
             // SAFETY: as this library's callers promise
-            status(unsafe { product(handle, &call, alpha.cast(), beta.cast(), $double) })
+            status(unsafe { product(handle, &call, alpha.cast(), beta.cast(), ($double, Cut::Nothing)) })
         }
     };
 }
@@ -334,12 +335,15 @@ macro_rules! gemm {
 gemm!(cublasSgemm_v2, cublasSgemmStridedBatched, f32, Element::F32, false);
 gemm!(cublasDgemm_v2, cublasDgemmStridedBatched, f64, Element::F64, true);
 
-/// Whether a `cublasComputeType_t` computes in f64, for those that are known.
-fn computes_in_double(compute: c_int) -> Result<bool, Status> {
+/// Whether a `cublasComputeType_t` computes in f64, and to what it rounds operands, for those that are known.
+fn computes_in(compute: c_int) -> Result<(bool, Cut), Status> {
     match compute {
-        // in f32: exact products, pedantic, and with inputs cut to fewer bits, which are not cut here
-        68 | 69 | 74 | 75 | 77 => Ok(false),
-        70 | 71 => Ok(true),
+        // in f32: exact products, pedantic, and with operands of fewer bits
+        68 | 69 => Ok((false, Cut::Nothing)),
+        74 => Ok((false, Cut::F16)),
+        75 => Ok((false, Cut::Bf16)),
+        77 => Ok((false, Cut::Tf32)),
+        70 | 71 => Ok((true, Cut::Nothing)),
         _ => refuse(Status::NOT_SUPPORTED, format!("compute type {compute}")),
     }
 }
@@ -430,7 +434,7 @@ unsafe extern "C" fn cublasGemmStridedBatchedEx(
         c: argument(c, Element::of(c_type), ldc, c_stride),
         count,
     };
-    status(computes_in_double(compute).and_then(|double| {
+    status(computes_in(compute).and_then(|(double, cut)| {
         if a_type != b_type || double != (a_type == 1) || double != (c_type == 1) {
             return refuse(
                 Status::NOT_SUPPORTED,
@@ -438,6 +442,6 @@ unsafe extern "C" fn cublasGemmStridedBatchedEx(
             );
         }
         // SAFETY: as this library's callers promise
-        unsafe { product(handle, &call, alpha, beta, double) }
+        unsafe { product(handle, &call, alpha, beta, (double, cut)) }
     }))
 }

@@ -1,6 +1,8 @@
 //! Matrix products.
 
-use crate::held::{Held, WRITES, assert_close, both, normals};
+use crate::held::{Held, WRITES, assert_close, both, gpu, normals};
+use phalanx_cuda::{Cuda, Products};
+use phalanx_tensor::Write;
 use phalanx_tensor::op::{Mat, MatmulOps, MatmulSpec, UnaryKind};
 
 fn compare(spec: &MatmulSpec, lens: [usize; 3]) {
@@ -114,4 +116,23 @@ fn linear_layers() {
             }
         }
     }
+}
+
+/// Operands of fewer bits: near the product, and not it. 65 errors of one part in 2048 add up like their root.
+#[test]
+fn rounded_products_are_near() {
+    let (m, n, k) = (33, 17, 65);
+    let spec =
+        MatmulSpec { batch: 1, m, n, k, a: Mat::dense(m, k), b: Mat::dense(k, n), c: Mat::dense(m, n) };
+    let (a, b) = (normals(m * k, 1), normals(k * n, 2));
+    fn product<B: MatmulOps<Elem = f32>>(spec: &MatmulSpec, device: &B, a: &[f32], b: &[f32]) -> Vec<f32> {
+        let zeros = vec![0.0; spec.m * spec.n];
+        let (a, b, mut c) = (Held::new(device, a), Held::new(device, b), Held::new(device, &zeros));
+        device.matmul(spec, a.view(), b.view(), Write::Set, c.write());
+        c.get()
+    }
+    let exact = product(&spec, &gpu(), &a, &b);
+    let rounded = product(&spec, &Cuda::open_for(0, Products::Tf32).expect("a device"), &a, &b);
+    assert_ne!(rounded, exact, "products round");
+    assert_close("tf32", 0.01, (exact, rounded));
 }

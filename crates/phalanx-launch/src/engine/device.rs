@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::Hardware;
+use crate::runfile::{Precision, Train};
 use crate::world::World;
 
 #[cfg(feature = "cuda")]
@@ -65,6 +66,11 @@ pub enum DeviceError {
         /// What was asked for.
         device: Device,
     },
+    /// Rounding that only GPUs do.
+    #[error(
+        "train.precision = \"tf32\" rounds for the matrix units of a GPU: need \"f32\" on the CPU, or --device cuda"
+    )]
+    Rounds,
     /// More ranks than devices.
     #[error(
         "{ranks} ranks on this host and {devices} of --device {device}: start fewer ranks, or let them share with \
@@ -99,18 +105,21 @@ pub(super) enum Devices {
 }
 
 impl Devices {
-    /// Opens what `hardware` asks for, for `ranks` ranks, which meet there if `sums` says so.
+    /// Opens what `hardware` asks for, for the ranks of a run, which meet there if `sums` says so.
     ///
     /// # Collective
     /// Every process of `world`.
-    pub(super) fn open(hardware: Hardware, ranks: usize, sums: Sums, world: &World) -> anyhow::Result<Self> {
+    pub(super) fn open(hardware: Hardware, train: &Train, sums: Sums, world: &World) -> anyhow::Result<Self> {
         match hardware.device {
-            Device::Cpu => Ok(Devices::Cpu),
+            Device::Cpu => match train.precision {
+                Precision::F32 => Ok(Devices::Cpu),
+                Precision::Tf32 => Err(DeviceError::Rounds.into()),
+            },
             #[cfg(feature = "cuda")]
-            _ => Ok(Devices::Cuda(Gpus::open(hardware, ranks, sums, world)?)),
+            _ => Ok(Devices::Cuda(Gpus::open(hardware, train, sums, world)?)),
             #[cfg(not(feature = "cuda"))]
             device => {
-                let (_, _, _) = (ranks, sums, world);
+                let (_, _) = (sums, world);
                 Err(DeviceError::NotBuilt(device).into())
             }
         }

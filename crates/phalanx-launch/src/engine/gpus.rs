@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use phalanx_comm::{Communicator, Rank};
-use phalanx_cuda::{Cuda, CudaError};
+use phalanx_cuda::{Cuda, CudaError, Products};
 use phalanx_train::TrainError;
 
 use super::Hardware;
 use super::device::{Device, DeviceError, Sums};
 use super::job::bad_input;
+use crate::runfile::{Precision, Train};
 use crate::world::World;
 
 #[cfg(feature = "nccl")]
@@ -35,7 +36,8 @@ impl Gpus {
     ///
     /// # Collective
     /// Every process of `world`.
-    pub(super) fn open(hardware: Hardware, ranks: usize, sums: Sums, world: &World) -> anyhow::Result<Self> {
+    pub(super) fn open(hardware: Hardware, train: &Train, sums: Sums, world: &World) -> anyhow::Result<Self> {
+        let ranks = train.ranks;
         let (uuids, usable) = (Cuda::uuids().map_err(bad_input)?, usable(hardware.device)?);
         let seen = world.tell(usable.iter().flat_map(|ordinal| uuids[*ordinal]).collect(), ranks)?;
         let seen: Vec<Vec<Uuid>> = seen.iter().map(|said| said.as_chunks().0.to_vec()).collect();
@@ -49,7 +51,7 @@ impl Gpus {
         }
         let mut opened: Vec<Cuda> = Vec::new();
         for taken in taken[world.here(ranks)].iter().flatten() {
-            opened.push(Cuda::open(usable[taken.place]).map_err(bad_input)?);
+            opened.push(Cuda::open_for(usable[taken.place], products(train.precision)).map_err(bad_input)?);
         }
         let is_shared = taken.iter().flatten().any(|taken| taken.before > 0);
         let exchanges = ranks > 1 && !is_shared && sums == Sums::OnDevices;
@@ -106,6 +108,13 @@ impl Gpus {
         _timeout: Duration,
     ) -> Result<phalanx_train::Device<Cuda>, TrainError> {
         Ok(device)
+    }
+}
+
+fn products(precision: Precision) -> Products {
+    match precision {
+        Precision::F32 => Products::F32,
+        Precision::Tf32 => Products::Tf32,
     }
 }
 

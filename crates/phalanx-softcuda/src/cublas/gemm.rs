@@ -35,6 +35,30 @@ impl Element {
     }
 }
 
+/// To what operands in f32 are rounded before they are multiplied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Cut {
+    Nothing,
+    F16,
+    Bf16,
+    Tf32,
+}
+
+impl Cut {
+    fn of(self, value: f32) -> f32 {
+        match self {
+            Cut::Nothing => value,
+            Cut::F16 => f16_to_f32(f32_to_f16(value)),
+            Cut::Bf16 => bf16_to_f32(f32_to_bf16(value)),
+            // ten bits of the mantissa, ties away from zero
+            Cut::Tf32 if value.is_finite() => {
+                f32::from_bits((value.to_bits() + (1 << 12)) & !((1 << 13) - 1))
+            }
+            Cut::Tf32 => value,
+        }
+    }
+}
+
 /// A factor, in the precision of the product.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Scalar {
@@ -66,15 +90,21 @@ pub(super) struct Product {
     pub(super) alpha: Scalar,
     pub(super) beta: Scalar,
     pub(super) count: usize,
+    pub(super) cut: Cut,
 }
 
 /// What is computed in.
 trait Number: Copy + Default + PartialEq + Add<Output = Self> + Mul<Output = Self> {
     fn load(element: Element, bytes: &[u8]) -> Self;
     fn store(self, element: Element, bytes: &mut [u8]);
+    fn cut(self, cut: Cut) -> Self;
 }
 
 impl Number for f32 {
+    fn cut(self, cut: Cut) -> Self {
+        cut.of(self)
+    }
+
     fn load(element: Element, bytes: &[u8]) -> Self {
         let half = || u16::from_le_bytes([bytes[0], bytes[1]]);
         match element {
@@ -94,6 +124,10 @@ impl Number for f32 {
 }
 
 impl Number for f64 {
+    fn cut(self, _: Cut) -> Self {
+        self
+    }
+
     fn load(_: Element, bytes: &[u8]) -> Self {
         f64::from_le_bytes(bytes.try_into().unwrap_or_default())
     }
@@ -150,8 +184,11 @@ impl Product {
     fn one<T: Number>(&self, index: usize, alpha: T, beta: T) -> Result<(), Fault> {
         let (m, k) = (self.c.rows, self.inner);
         // op(A) by columns of m, op(B) by columns of k
-        let a: Vec<T> = self.a.load(index, self.transposed[0])?;
-        let b: Vec<T> = self.b.load(index, self.transposed[1])?;
+        let mut a: Vec<T> = self.a.load(index, self.transposed[0])?;
+        let mut b: Vec<T> = self.b.load(index, self.transposed[1])?;
+        if self.cut != Cut::Nothing {
+            a.iter_mut().chain(&mut b).for_each(|number| *number = number.cut(self.cut));
+        }
         let mut sums = vec![T::default(); m];
         for column in 0..self.c.columns {
             sums.fill(T::default());

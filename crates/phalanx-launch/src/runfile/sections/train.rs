@@ -22,6 +22,9 @@ keys! {
         tile: usize = 0, "samples", Range::AtLeast(0.0), Fixed;
         /// "fast", or "reproducible": the same bits for any number of ranks up to `shards`.
         reduction: Reduction = Reduction::Fast, "", Range::Any, Fixed;
+        /// On a GPU: "f32", or "tf32", which rounds the operands of matrix products for its matrix units. Sums, weights and all
+        /// else stay in f32.
+        precision: Precision = Precision::F32, "", Range::Any, May;
         /// Virtual shards into which "reproducible" cuts the batch.
         shards: usize = 8, "shards", Range::Within(1.0, 65_536.0), Fixed;
         /// Gradient bytes of the bucket that leaves first; small, so that sending starts early.
@@ -60,6 +63,16 @@ names! {
         "fast" => Fast,
         /// The same bits for any number of ranks up to the number of shards.
         "reproducible" => Reproducible,
+    }
+}
+
+names! {
+    /// To what a GPU rounds the operands of matrix products.
+    pub enum Precision {
+        /// Not at all.
+        "f32" => F32,
+        /// Ten bits of mantissa.
+        "tf32" => Tf32,
     }
 }
 
