@@ -23,6 +23,9 @@ __device__ __forceinline__ u32 warp() { return threadIdx.x / WARP; }
 // Sets or adds.
 __device__ __forceinline__ void put(float *out, float value, u32 add) { *out = add ? *out + value : value; }
 
+// Whether four numbers at a time may be read or written there.
+__device__ __forceinline__ bool by_four(const void *at) { return ((u64)at & 15) == 0; }
+
 __device__ __forceinline__ bool is_finite(float x) { return fabsf(x) < INFINITE; }
 
 template <typename T> __device__ __forceinline__ T warp_sum(T x) {

@@ -2,13 +2,35 @@
 
 #include "common.cuh"
 
-// inner = 1: a block sums a row.
-extern "C" __global__ void sum_rows(const float *x, u64 rows, u64 len, u32 add, float *out) {
-    for (u64 row = blockIdx.x; row < rows; row += gridDim.x) {
-        float sum = 0.0f;
-        for (u64 i = threadIdx.x; i < len; i += blockDim.x) sum += x[row * len + i];
-        sum = block_sum(sum);
-        if (threadIdx.x == 0) put(out + row, sum, add);
+// The sum of numbers, by a block. A thread takes four neighbours at a time, loaded at once where they lie so; the order does
+// not depend on where they lie.
+__device__ __forceinline__ float sum_of(const float *x, u64 n) {
+    float sum = 0.0f;
+    u64 fours = n / 4;
+    if (by_four(x)) {
+        const float4 *held = (const float4 *)x;
+#pragma unroll 4
+        for (u64 i = threadIdx.x; i < fours; i += blockDim.x) {
+            float4 v = held[i];
+            sum += (v.x + v.y) + (v.z + v.w);
+        }
+    } else {
+#pragma unroll 4
+        for (u64 i = threadIdx.x; i < fours; i += blockDim.x)
+            sum += (x[4 * i] + x[4 * i + 1]) + (x[4 * i + 2] + x[4 * i + 3]);
+    }
+    if (threadIdx.x < n % 4) sum += x[4 * fours + threadIdx.x];
+    return block_sum(sum);
+}
+
+// inner = 1: each row in `parts` parts, which are to be summed in their order. A block sums a part.
+extern "C" __global__ void sum_rows(const float *x, u64 rows, u64 len, u64 parts, u32 add, float *out) {
+    for (u64 at = blockIdx.x; at < rows * parts; at += gridDim.x) {
+        // parts begin at every fourth number
+        Rows fours = rows_of(at % parts, parts, (len + 3) / 4);
+        u64 first = 4 * fours.first, end = 4 * fours.end < len ? 4 * fours.end : len;
+        float sum = sum_of(x + at / parts * len + first, first < end ? end - first : 0);
+        if (threadIdx.x == 0) put(out + at, sum, add);
     }
 }
 

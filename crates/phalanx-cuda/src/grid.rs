@@ -4,6 +4,8 @@
 const THREADS: u32 = 256;
 /// Blocks beyond which threads go round instead.
 const MOST_BLOCKS: usize = 1 << 16;
+/// Blocks that planes are shared by, where they are few: several for each place of a large device.
+const PLANE_BLOCKS: usize = 1 << 12;
 /// Blocks that the second and third extent of a grid can have.
 pub(crate) const MOST_OUTER: u16 = u16::MAX;
 
@@ -31,6 +33,15 @@ impl Grid {
             _ => THREADS,
         };
         Grid { blocks: (blocks(rows), 1, 1), threads: (threads, 1, 1), shared: 0 }
+    }
+
+    /// Threads that share `n` elements of each of `outer` planes: blocks in y share the planes, in x a plane, of which no more
+    /// are asked for than keep a device busy.
+    pub(crate) fn planes(n: usize, outer: usize) -> Self {
+        let enough = (PLANE_BLOCKS / outer.max(1)).max(1);
+        let planes = u16::try_from(outer).unwrap_or(MOST_OUTER).into();
+        let across = blocks(n.div_ceil(THREADS as usize).min(enough));
+        Grid { blocks: (across, planes, 1), threads: (THREADS, 1, 1), shared: 0 }
     }
 
     /// Groups of `group` threads, a part of a block of 128, that share `n` pieces of work.
@@ -65,5 +76,11 @@ mod tests {
         // the second extent of a grid has 16 bits
         assert_eq!(Grid::columns(33, 100_000).blocks, (2, 65_535, 1));
         assert_eq!(Grid::columns(33, 0).blocks, (2, 0, 1));
+        assert_eq!(
+            [1, 257, 1 << 20].map(|n| Grid::planes(n, 64).blocks),
+            [(1, 64, 1), (2, 64, 1), (64, 64, 1)]
+        );
+        assert_eq!(Grid::planes(1 << 20, 100_000).blocks, (1, 65_535, 1));
+        assert_eq!([Grid::planes(0, 3).blocks, Grid::planes(3, 0).blocks], [(0, 3, 1), (1, 0, 1)]);
     }
 }

@@ -106,7 +106,7 @@ kernels! {
         n: u64,
     );
 
-    fn sum_rows(x: Ptr, rows: u64, len: u64, add: u32, out: Ptr);
+    fn sum_rows(x: Ptr, rows: u64, len: u64, parts: u64, add: u32, out: Ptr);
     fn sum_columns(x: Ptr, outer: u64, len: u64, inner: u64, parts: u64, add: u32, out: Ptr);
     fn max_axis(x: Ptr, outer: u64, len: u64, inner: u64, out: Ptr);
     fn moments(x: Ptr, n: u64, runs: u64, out: Ptr);
@@ -140,7 +140,8 @@ kernels! {
     fn channel_affine(planes: u64, c: u64, hw: u64, k: Ptr, x: Ptr, y: Ptr, add: u32, out: Ptr);
 
     fn gather_rows(n: u64, d: u64, rows: u64, table: Ptr, ids: Ptr, y: Ptr);
-    fn scatter_rows(n: u64, rows: u64, d: u64, ids: Ptr, dy: Ptr, add: u32, table: Ptr);
+    fn scatter_rows(n: u64, rows: u64, d: u64, each: u32, ids: Ptr, dy: Ptr, add: u32, table: Ptr);
+    fn scatter_parts(n: u64, rows: u32, d: u64, parts: u64, ids: Ptr, dy: Ptr, out: Ptr);
     fn one_hot(n: u64, d: u64, value: f32, ids: Ptr, out: Ptr);
 
     fn max_pool(p: Pool, len: u32, x: Ptr, y: Ptr, argmax: Ptr);
@@ -152,7 +153,7 @@ kernels! {
     fn im2col(g: Conv, x: Ptr, columns: Ptr);
     fn col2im(g: Conv, columns: Ptr, add: u32, dx: Ptr);
     fn conv_finish(g: Conv, act: u32, sums: Ptr, bias: Ptr, y: Ptr, argmax: Ptr);
-    fn conv_spread(g: Conv, act: u32, dy: Ptr, y: Ptr, argmax: Ptr, dsums: Ptr);
+    fn conv_spread(g: Conv, act: u32, dy: Ptr, y: Ptr, argmax: Ptr, dsums: Ptr, totals: Ptr);
 
     fn sgd(lr: f32, keep: f32, scale: f32, p: Ptr, g: Ptr, n: u64);
     fn sgd_momentum(

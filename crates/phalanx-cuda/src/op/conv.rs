@@ -34,12 +34,7 @@ impl ConvOps for Cuda {
         for part in Part::all(self, spec) {
             let Some(columns) = self.scratch::<f32>(part.taps * part.width) else { return };
             let Some(sums) = self.scratch::<f32>(part.og * part.width) else { return };
-            self.device.im2col(
-                Grid::over(part.taps * part.width),
-                part.extents,
-                part.input(x.on(self)),
-                columns.at(),
-            );
+            self.device.im2col(part.grid(), part.extents, part.input(x.on(self)), columns.at());
             let product = MatmulSpec {
                 batch: 1,
                 m: part.og,
@@ -51,7 +46,8 @@ impl ConvOps for Cuda {
             };
             self.product(&product, part.weight(w.on(self)), columns.at(), Write::Set, sums.at());
             let to = |at: Ptr| if at == 0 { 0 } else { at + 4 * (part.images.start * spec.o * outs) as u64 };
-            let grid = Grid::over(part.images.len() * part.og * outs);
+            let at_once = if act == Activation::ReluPool2 { 1 } else { 4 };
+            let grid = Grid::planes((part.images.len() * outs).div_ceil(at_once), part.og);
             self.device.conv_finish(
                 grid,
                 part.extents,
@@ -93,21 +89,19 @@ impl ConvOps for Cuda {
         }
         let cause = Cause::new(spec, act, y, argmax, dy);
         for part in Part::all(self, spec) {
-            let Some(dsums) = self.spread(&part, &cause) else { return };
+            let Some((dsums, totals)) = self.spread(&part, &cause, db.is_some()) else { return };
             // the first images set what all others add to
             let of_part = |write: Write| if part.images.start == 0 { write } else { Write::Add };
-            if let Some((write, db)) = &db {
-                let (grid, to) = (Grid::rows(part.og, part.width), part.bias(db.on(self)));
-                let (rows, len, add) = (part.og as u64, part.width as u64, adds(of_part(*write)));
-                self.device.sum_rows(grid, dsums.at(), rows, len, add, to);
+            if let (Some((write, db)), Some(totals)) = (&db, totals) {
+                let rows = [part.og, totals.len() / part.og.max(1)];
+                self.add_up_rows(rows, totals.at(), of_part(*write), part.bias(db.on(self)));
             }
             if dw.is_none() && dx.is_none() {
                 continue;
             }
             let Some(columns) = self.scratch::<f32>(part.taps * part.width) else { return };
-            let grid = Grid::over(part.taps * part.width);
             if let Some((write, dw)) = &dw {
-                self.device.im2col(grid, part.extents, part.input(x.on(self)), columns.at());
+                self.device.im2col(part.grid(), part.extents, part.input(x.on(self)), columns.at());
                 let product = MatmulSpec {
                     batch: 1,
                     m: part.og,
@@ -131,7 +125,8 @@ impl ConvOps for Cuda {
                     c: Mat::dense(part.taps, part.width),
                 };
                 self.product(&product, part.weight(w.on(self)), dsums.at(), Write::Set, columns.at());
-                let grid = Grid::over(part.images.len() * part.cells_in);
+                let [h, w] = spec.hw;
+                let grid = Grid::planes(part.images.len() * h * w, spec.c / spec.groups);
                 let to = part.input(dx.on(self));
                 self.device.col2im(grid, part.extents, columns.at(), adds(*write), to);
             }
@@ -159,8 +154,6 @@ pub(super) struct Part {
     /// Output cells of an image before pooling, and of all images of this part.
     pub(super) cells: usize,
     pub(super) width: usize,
-    /// Input cells of an image's channels of this group.
-    cells_in: usize,
 }
 
 impl Part {
@@ -190,8 +183,8 @@ impl Part {
                 padding: pair(spec.padding)?,
                 images: u32_of(images.len())?,
             };
-            let (width, cells_in) = (images.len() * cells, cg * spec.hw[0] * spec.hw[1]);
-            Some(Part { spec: *spec, extents, group, images, og, taps, cells, width, cells_in })
+            let width = images.len() * cells;
+            Some(Part { spec: *spec, extents, group, images, og, taps, cells, width })
         };
         let cuts = (0..spec.n).step_by(at_once).map(|n| n..spec.n.min(n + at_once));
         let parts: Option<Vec<Part>> = cuts
@@ -205,6 +198,11 @@ impl Part {
             return Vec::new();
         }
         parts.unwrap_or_default()
+    }
+
+    /// Threads that take its columns, for each channel.
+    pub(super) fn grid(&self) -> Grid {
+        Grid::planes(self.width, self.spec.c / self.spec.groups)
     }
 
     /// Its images of an input.
@@ -251,23 +249,33 @@ impl<'a> Cause<'a> {
 }
 
 impl Cuda {
-    /// The gradient of the sums of a part, `og x width`; none where there is too little memory.
-    pub(super) fn spread(&self, part: &Part, cause: &Cause<'_>) -> Option<CudaBuf<f32>> {
+    /// The gradient of the sums of a part, `og x width`, and, if asked for, `og` rows that add up to that of the bias; none
+    /// where there is too little memory.
+    pub(super) fn spread(
+        &self,
+        part: &Part,
+        cause: &Cause<'_>,
+        with_totals: bool,
+    ) -> Option<(CudaBuf<f32>, Option<CudaBuf<f32>>)> {
         let dsums = self.scratch::<f32>(part.og * part.width)?;
         let first = 4 * (part.images.start * cause.outs) as u64;
         let (y, dy) = (cause.y.on(self) + first, cause.dy.on(self) + first);
         let argmax = cause.argmax.map_or(0, |a| a.on(self) + first);
-        let grid = Grid::over(part.og * part.width);
-        self.device.conv_spread(grid, part.extents, code(cause.act), dy, y, argmax, dsums.at());
-        Some(dsums)
+        let grid = Grid::planes(part.width.div_ceil(4), part.og);
+        let totals = match with_totals {
+            true => Some(self.scratch::<f32>(part.og * grid.blocks.0 as usize)?),
+            false => None,
+        };
+        let to = totals.as_ref().map_or(0, CudaBuf::at);
+        self.device.conv_spread(grid, part.extents, code(cause.act), dy, y, argmax, dsums.at(), to);
+        Some((dsums, totals))
     }
 
     /// The gradient of the weight of each image of a part, `images x og x taps`, from that of the sums.
     pub(super) fn image_weight_grads(&self, part: &Part, x: Ptr, dsums: Ptr) -> Option<CudaBuf<f32>> {
         let columns = self.scratch::<f32>(part.taps * part.width)?;
         let grads = self.scratch::<f32>(part.images.len() * part.og * part.taps)?;
-        let grid = Grid::over(part.taps * part.width);
-        self.device.im2col(grid, part.extents, part.input(x), columns.at());
+        self.device.im2col(part.grid(), part.extents, part.input(x), columns.at());
         // the images lie side by side in both operands
         let beside = |rows| Mat { batch: part.cells, ..Mat::dense(rows, part.width) };
         let product = MatmulSpec {

@@ -24,7 +24,7 @@ impl ReduceOps for Cuda {
         assert!(x.len() == outer * len * inner && out.len() == outer * inner, "sum_axis");
         let (x, out) = (x.on(self), out.on(self));
         if inner == 1 {
-            self.device.sum_rows(Grid::rows(outer, len), x, outer as u64, len as u64, adds(write), out);
+            self.add_up_rows([outer, len], x, write, out);
         } else {
             self.in_parts([outer, len, inner], write, out, |parts, grid, add, out| {
                 self.device.sum_columns(grid, x, outer as u64, len as u64, inner as u64, parts, add, out);
@@ -88,7 +88,31 @@ fn parts(outer: usize, len: usize, inner: usize) -> usize {
     (ENOUGH_BLOCKS / blocks).min(len / LEAST_ROWS).max(1)
 }
 
+/// Numbers of a row that make a part worth while, and blocks that keep a device busy with them.
+const LEAST_NUMBERS: usize = 1 << 12;
+const ROW_BLOCKS: usize = 1 << 11;
+
+/// In how many parts a row is summed: many where rows are few and long. As above, a function of the extents alone.
+fn row_parts(rows: usize, len: usize) -> usize {
+    (ROW_BLOCKS / rows.max(1)).min(len / LEAST_NUMBERS).max(1)
+}
+
 impl Cuda {
+    /// Sums of `rows` rows of `len` numbers.
+    pub(super) fn add_up_rows(&self, [rows, len]: [usize; 2], x: Ptr, write: Write, out: Ptr) {
+        let parts = row_parts(rows, len);
+        let sum = |len: usize, parts: usize, x, add, out| {
+            let grid = Grid::rows(rows * parts, len / parts);
+            self.device.sum_rows(grid, x, rows as u64, len as u64, parts as u64, add, out);
+        };
+        if parts == 1 {
+            return sum(len, 1, x, adds(write), out);
+        }
+        let Some(sums) = self.scratch::<f32>(rows * parts) else { return };
+        sum(len, parts, x, 0, sums.at());
+        sum(parts, 1, sums.at(), adds(write), out);
+    }
+
     /// Sums over the middle extent of `outer x len x inner` by `sum`, which is given the number of parts, a grid, whether to
     /// add, and where `outer x parts x inner` sums go; these are then added up in order.
     pub(super) fn in_parts(
@@ -132,7 +156,7 @@ impl Cuda {
 
 #[cfg(test)]
 mod tests {
-    use super::parts;
+    use super::{parts, row_parts};
 
     #[test]
     fn rows_are_summed_in_parts_where_columns_are_few() {
@@ -140,5 +164,8 @@ mod tests {
         assert_eq!([parts(1, 32_768, 768), parts(1, 32_768, 10)], [21, 256]);
         assert_eq!([parts(1, 255, 10), parts(1, 256, 10), parts(600, 32_768, 32)], [1, 2, 1]);
         assert_eq!(parts(0, 0, 0), 1);
+        // a flat buffer, long rows, short rows
+        assert_eq!([row_parts(1, 1 << 20), row_parts(64, 589_824), row_parts(8192, 50_257)], [256, 32, 1]);
+        assert_eq!([row_parts(1, 8191), row_parts(3, 8192), row_parts(0, 0)], [1, 2, 1]);
     }
 }

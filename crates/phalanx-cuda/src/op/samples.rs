@@ -63,7 +63,7 @@ impl SampleOps for Cuda {
         assert!(bias.as_ref().is_none_or(|bias| bias.len() == conv.spec.n), "conv2d_norms");
         let cause = Cause::new(&conv.spec, conv.act, conv.y, conv.argmax, conv.dy);
         for part in Part::all(self, &conv.spec) {
-            let Some(dsums) = self.spread(&part, &cause) else { return };
+            let Some((dsums, _)) = self.spread(&part, &cause, false) else { return };
             let Some(grads) = self.image_weight_grads(&part, conv.x.on(self), dsums.at()) else { return };
             let len = part.og * part.taps;
             self.add_row_dots(len, grads.at(), (grads.at(), len), &mut weight[part.images.clone()]);
@@ -87,7 +87,7 @@ impl SampleOps for Cuda {
         assert!(b.as_ref().is_none_or(fits), "conv2d_products");
         let cause = Cause::new(&conv.spec, conv.act, conv.y, conv.argmax, conv.dy);
         for part in Part::all(self, &conv.spec) {
-            let Some(dsums) = self.spread(&part, &cause) else { return };
+            let Some((dsums, _)) = self.spread(&part, &cause, false) else { return };
             let Some(grads) = self.image_weight_grads(&part, conv.x.on(self), dsums.at()) else { return };
             let (len, w) = (part.og * part.taps, part.weight(w.on(self)));
             self.add_row_dots(len, grads.at(), (w, 0), &mut weight[part.images.clone()]);

@@ -4,7 +4,8 @@ use crate::held::{Held, Ids, WRITES, assert_close, both, normals};
 use phalanx_tensor::Write;
 use phalanx_tensor::op::{Activation, ConvOps, ConvSpec};
 
-/// One cell; LeNet's first layer; strides, padding and groups that are multiples of nothing.
+/// One cell; LeNet's first layer; strides, padding and groups that are multiples of nothing; square kernels with padding;
+/// more images than the threads that share a channel take at once.
 pub(crate) fn specs() -> Vec<ConvSpec> {
     let base =
         ConvSpec { n: 2, c: 1, hw: [8, 8], o: 6, kernel: [5, 5], stride: [1, 1], padding: [0, 0], groups: 1 };
@@ -13,6 +14,9 @@ pub(crate) fn specs() -> Vec<ConvSpec> {
         ConvSpec { hw: [12, 12], ..base },
         ConvSpec { n: 3, c: 4, hw: [7, 6], o: 6, kernel: [3, 2], padding: [1, 1], groups: 2, ..base },
         ConvSpec { n: 3, c: 2, hw: [9, 7], o: 5, kernel: [3, 3], stride: [2, 3], padding: [1, 2], ..base },
+        ConvSpec { n: 3, c: 2, hw: [5, 7], kernel: [3, 3], padding: [1, 1], ..base },
+        ConvSpec { c: 2, hw: [6, 5], o: 4, padding: [2, 2], groups: 2, ..base },
+        ConvSpec { n: 17, hw: [9, 9], o: 3, kernel: [2, 2], ..base },
         ConvSpec { n: 0, ..base },
     ]
 }

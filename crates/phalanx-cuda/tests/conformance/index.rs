@@ -1,12 +1,14 @@
 //! Lookups.
 
-use crate::held::{Held, Ids, WRITES, assert_bits, both, gpu, ids, normals};
+use crate::held::{Held, Ids, WRITES, assert_bits, assert_close, both, gpu, ids, normals};
 use phalanx_tensor::op::{IndexOps, LossOps as _};
 use phalanx_tensor::{Backend as _, Write};
 
 #[test]
 fn rows_are_gathered_and_scattered_in_order() {
-    for (n, rows, d) in [(0, 3, 4), (1, 1, 1), (33, 5, 7), (257, 40, 33), (300, 2, 130)] {
+    let extents =
+        [(0, 3, 4), (1, 1, 1), (33, 5, 7), (257, 40, 33), (300, 2, 130), (2047, 3, 5), (4100, 400, 3)];
+    for (n, rows, d) in extents {
         let (picked, table) = (ids(n, rows as u64, 1), normals(rows * d, 2));
         let dy = normals(n * d, 3);
         assert_bits(
@@ -37,6 +39,51 @@ fn rows_are_gathered_and_scattered_in_order() {
                 y.get()
             }),
         );
+    }
+}
+
+/// Several rows of the table to a block, of which the last has fewer; more than one list of positions.
+#[test]
+fn rows_of_a_large_table_are_scattered_in_order() {
+    for (n, rows, d) in [(9, 2048, 1), (2500, 3077, 3)] {
+        let (picked, table, dy) = (ids(n, rows as u64, 1), normals(rows * d, 2), normals(n * d, 3));
+        for write in WRITES {
+            assert_bits(
+                "scatter_rows",
+                both!(|b| {
+                    let (dy, picked, mut table) =
+                        (Held::new(b, &dy), Ids::new(b, &picked), Held::new(b, &table));
+                    b.scatter_rows(d, picked.view(), dy.view(), write, table.write());
+                    table.get()
+                }),
+            );
+        }
+    }
+}
+
+/// Many positions of few rows are summed in parts: near the CPU's sums, and the same on every run.
+#[test]
+fn rows_of_a_small_table_are_scattered_in_parts() {
+    for (n, rows, d) in [(2048, 3, 33), (2305, 320, 7), (3000, 1, 1)] {
+        let (mut picked, table, dy) = (ids(n, rows as u64, 1), normals(rows * d, 2), normals(n * d, 3));
+        for write in WRITES {
+            let (want, got) = both!(|b| {
+                let (dy, picked) = (Held::new(b, &dy), Ids::new(b, &picked));
+                let mut sums = [0, 1].map(|_| Held::new(b, &table));
+                for table in &mut sums {
+                    b.scatter_rows(d, picked.view(), dy.view(), write, table.write());
+                }
+                assert_eq!(sums[0].get(), sums[1].get());
+                sums[0].get()
+            });
+            assert_close("scatter_rows", 2e-5, (want, got));
+        }
+        // what is beyond the table goes nowhere
+        picked.fill(u32::MAX);
+        let b = &gpu();
+        let (dy, picked, mut table) = (Held::new(b, &dy), Ids::new(b, &picked), Held::new(b, &table));
+        b.scatter_rows(d, picked.view(), dy.view(), Write::Set, table.write());
+        assert!(table.get().iter().all(|x| *x == 0.0));
     }
 }
 

@@ -15,6 +15,9 @@ fn sums_along_an_axis() {
         (0, 4, 5),
         (2, 400, 33),
         (4, 1, 1),
+        (2, 8191, 1),
+        (1, 8192, 1),
+        (3, 12_293, 1),
     ];
     for (outer, len, inner) in extents {
         for write in WRITES {
