@@ -125,10 +125,21 @@ kernels! {
     fn log_softmax(rows: u64, d: u64, x: Ptr, y: Ptr);
     fn log_softmax_grad(rows: u64, d: u64, y: Ptr, dy: Ptr, add: u32, dx: Ptr);
 
-    fn attention(a: Attention, qkv: Ptr, y: Ptr, lse: Ptr);
-    fn attention_along(a: Attention, y: Ptr, dy: Ptr, along: Ptr);
-    fn attention_dq(a: Attention, qkv: Ptr, lse: Ptr, along: Ptr, dy: Ptr, add: u32, dqkv: Ptr);
-    fn attention_dkv(a: Attention, qkv: Ptr, lse: Ptr, along: Ptr, dy: Ptr, add: u32, dqkv: Ptr);
+    fn attention_32(a: Attention, qkv: Ptr, y: Ptr, lse: Ptr);
+    fn attention_64(a: Attention, qkv: Ptr, y: Ptr, lse: Ptr);
+    fn attention_128(a: Attention, qkv: Ptr, y: Ptr, lse: Ptr);
+    fn attention_dq_32(
+        a: Attention, qkv: Ptr, y: Ptr, lse: Ptr, dy: Ptr, along: Ptr, add: u32, dqkv: Ptr,
+    );
+    fn attention_dq_64(
+        a: Attention, qkv: Ptr, y: Ptr, lse: Ptr, dy: Ptr, along: Ptr, add: u32, dqkv: Ptr,
+    );
+    fn attention_dq_128(
+        a: Attention, qkv: Ptr, y: Ptr, lse: Ptr, dy: Ptr, along: Ptr, add: u32, dqkv: Ptr,
+    );
+    fn attention_dkv_32(a: Attention, qkv: Ptr, lse: Ptr, dy: Ptr, along: Ptr, add: u32, dqkv: Ptr);
+    fn attention_dkv_64(a: Attention, qkv: Ptr, lse: Ptr, dy: Ptr, along: Ptr, add: u32, dqkv: Ptr);
+    fn attention_dkv_128(a: Attention, qkv: Ptr, lse: Ptr, dy: Ptr, along: Ptr, add: u32, dqkv: Ptr);
 
     fn layer_norm(rows: u64, d: u64, eps: f32, x: Ptr, gain: Ptr, bias: Ptr, y: Ptr, stats: Ptr);
     fn rms_norm(rows: u64, d: u64, eps: f32, x: Ptr, gain: Ptr, y: Ptr, stats: Ptr);
