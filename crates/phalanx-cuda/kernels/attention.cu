@@ -1,12 +1,12 @@
 // Causal attention that never keeps the scores.
 //
-// qkv is batch x time x 3 x heads x dim, y and dy batch x time x heads x dim, lse and along batch x heads x time; dim is at
-// most D. Sums are in f32.
+// qkv is batch x time x 3 x heads x dim, y and dy batch x time x heads x dim, lse and along batch x heads x time; dim
+// is at most D. Sums are in f32.
 //
-// A warp takes 16 positions of a head, its own: queries, or keys in `attention_dkv`. The others pass by in tiles of PASSING
-// through shared memory. A product of own and passing rows is a tile of 4 x PASSING / 8 a lane; as weights it goes through
-// shared memory to where a lane has 4 of the rows and D / 8 of the coordinates of a sum of passing rows. Weights beyond
-// the diagonal are left out of sums, not zeros: what a position does not see may be no number.
+// A warp takes 4 SIDE positions of a head, its own: queries, or keys in `attention_dkv`. The others pass by in tiles of
+// PASSING through shared memory. Products of own and passing rows are a tile of SIDE x PASSING / 8 a lane; as weights they
+// go through shared memory to where a lane has SIDE of the rows and D / 8 of the coordinates of sums of passing rows. What
+// a position does not see is left out of sums, instead of being multiplied by zero: it may be no number.
 //
 // What the last positions see is the most, what sees the first keys too: the blocks of these come first, so that none is
 // left alone at the end.
@@ -14,9 +14,8 @@
 #include "common.cuh"
 #include "math.cuh"
 
-#define SIDE 4
 #define ACROSS 8
-#define OWN 16
+#define DOWN 4
 
 struct Attention {
     u32 batch, time, heads, dim;
@@ -49,9 +48,9 @@ template <u32 D, u32 GROUP> __device__ __forceinline__ constexpr u32 tile_at(u32
     return row * D + row / GROUP * 4;
 }
 
-// Weights of a warp, its own rows side by side: 64 bytes are free after the passing rows of a lane.
-template <u32 EACH> __device__ __forceinline__ constexpr u32 weight_at(u32 passing) {
-    return passing * OWN + passing / EACH * OWN;
+// Weights of a warp, its own rows side by side: some bytes are free after the passing rows of a lane, as above.
+template <u32 EACH, u32 OWN> __device__ __forceinline__ constexpr u32 weight_at(u32 passing) {
+    return passing * OWN + passing / EACH * (OWN < WARP ? WARP - OWN : 4);
 }
 
 // Rows of a head: those of its first position, and how much further the next position's are.
@@ -106,13 +105,13 @@ __device__ __forceinline__ void load_rows(const Attention &a, const Head (&heads
 }
 
 // A warp sets or adds to its rows of TILES heads what its lanes have of them, by way of its rows in shared memory.
-template <u32 D, u32 TILES>
+template <u32 D, u32 SIDE, u32 TILES>
 __device__ __forceinline__ void store_rows(const Attention &a, const float (&out)[TILES][SIDE][D / ACROSS], u32 first,
                                            const Head (&heads)[TILES], float *const (&tiles)[TILES], u32 add) {
     __syncwarp();
 #pragma unroll
     for (u32 n = 0; n < TILES; n++) {
-        float *tile = tiles[n] + tile_at<D, SIDE>(lane() % 4 * SIDE) + lane() / 4 * 4;
+        float *tile = tiles[n] + tile_at<D, SIDE>(lane() % DOWN * SIDE) + lane() / DOWN * 4;
 #pragma unroll
         for (u32 i = 0; i < SIDE; i++)
 #pragma unroll
@@ -121,7 +120,7 @@ __device__ __forceinline__ void store_rows(const Attention &a, const float (&out
                                                           out[n][i][c + 3]};
     }
     __syncwarp();
-    constexpr u32 STEP = WARP / (D / 4);
+    constexpr u32 OWN = DOWN * SIDE, STEP = WARP / (D / 4);
     u32 row = lane() / (D / 4), col = lane() % (D / 4) * 4;
     if (col >= a.dim) return;
 #pragma unroll 1
@@ -146,10 +145,10 @@ __device__ __forceinline__ void store_rows(const Attention &a, const float (&out
 }
 
 // Products of a lane's own rows and its passing rows.
-template <u32 D, u32 EACH>
+template <u32 D, u32 SIDE, u32 EACH>
 __device__ __forceinline__ void products(u32 dim, const float *own, const float *passing, float (&out)[EACH][SIDE]) {
-    own += tile_at<D, SIDE>(lane() % 4 * SIDE);
-    passing += tile_at<D, EACH>(lane() / 4 * EACH);
+    own += tile_at<D, SIDE>(lane() % DOWN * SIDE);
+    passing += tile_at<D, EACH>(lane() / DOWN * EACH);
 #pragma unroll
     for (u32 j = 0; j < EACH; j++)
 #pragma unroll
@@ -173,13 +172,28 @@ __device__ __forceinline__ void products(u32 dim, const float *own, const float 
     }
 }
 
+// Puts a lane's tile of weights where other lanes of the warp find it.
+template <u32 SIDE, u32 EACH>
+__device__ __forceinline__ void store_weights(const float (&tile)[EACH][SIDE], float *weights) {
+    weights += weight_at<EACH, DOWN * SIDE>(lane() / DOWN * EACH) + lane() % DOWN * SIDE;
+#pragma unroll
+    for (u32 j = 0; j < EACH; j++)
+#pragma unroll
+        for (u32 i = 0; i < SIDE; i += 4)
+            *(float4 *)(weights + j * DOWN * SIDE + i) = {tile[j][i], tile[j][i + 1], tile[j][i + 2], tile[j][i + 3]};
+}
+
 // Adds a passing row times the weights of a lane's own rows, those that see it or, with `keys`, that it sees; `after` is how
 // far it comes after the first of these.
-template <u32 D, u32 EACH, bool ALL, bool KEYS>
+template <u32 D, u32 SIDE, u32 EACH, bool ALL, bool KEYS>
 __device__ __forceinline__ void add_row(const float *weights, const float *passing, u32 row, u32 after,
                                         float (&out)[SIDE][D / ACROSS]) {
-    float4 four = *(const float4 *)(weights + weight_at<EACH>(row));
-    float w[SIDE] = {four.x, four.y, four.z, four.w};
+    float w[SIDE];
+#pragma unroll
+    for (u32 i = 0; i < SIDE; i += 4) {
+        float4 four = *(const float4 *)(weights + weight_at<EACH, DOWN * SIDE>(row) + i);
+        w[i] = four.x, w[i + 1] = four.y, w[i + 2] = four.z, w[i + 3] = four.w;
+    }
 #pragma unroll
     for (u32 c = 0; c < D / ACROSS; c += 4) {
         float4 v = *(const float4 *)(passing + tile_at<D, EACH>(row) + c * ACROSS);
@@ -196,32 +210,33 @@ __device__ __forceinline__ void add_row(const float *weights, const float *passi
 
 // Adds the weighted sums of passing rows. `ahead` is how far the lane's own rows come after the first passing one: negative
 // with KEYS, at least PASSING without, where the diagonal does not pass through.
-template <u32 D, u32 PASSING, bool KEYS>
+template <u32 D, u32 SIDE, u32 PASSING, bool KEYS>
 __device__ __forceinline__ void add_rows(const float *weights, const float *passing, int ahead,
                                          float (&out)[SIDE][D / ACROSS]) {
     constexpr u32 EACH = PASSING / ACROSS, AT_ONCE = D < 128 ? 128 / D : 1;
-    weights += lane() % 4 * SIDE;
-    passing += lane() / 4 * 4;
+    weights += lane() % DOWN * SIDE;
+    passing += lane() / DOWN * 4;
     u32 first = KEYS ? max(ahead + (int)SIDE, 0) : 0, end = KEYS ? PASSING : min((u32)ahead, PASSING);
 #pragma unroll 1
     for (u32 row = first; row < end; row += AT_ONCE)
 #pragma unroll
         for (u32 j = 0; j < AT_ONCE; j++)
-            add_row<D, EACH, true, KEYS>(weights, passing, row + j, 0, out);
+            add_row<D, SIDE, EACH, true, KEYS>(weights, passing, row + j, 0, out);
     if (ahead < 0 || ahead >= (int)PASSING) return;
 #pragma unroll 1
     for (u32 after = 0; after < SIDE; after++)
-        add_row<D, EACH, false, KEYS>(weights, passing, ahead + after, after, out);
+        add_row<D, SIDE, EACH, false, KEYS>(weights, passing, ahead + after, after, out);
 }
 
-// A block takes 16 queries a warp.
-template <u32 D, u32 WARPS, u32 PASSING>
+// A block takes 4 SIDE queries a warp.
+template <u32 D, u32 SIDE, u32 WARPS, u32 PASSING>
 __device__ __forceinline__ void forward(const Attention &a, const float *qkv, float *y, float *lse) {
-    constexpr u32 THREADS = WARPS * WARP, EACH = PASSING / ACROSS;
+    constexpr u32 THREADS = WARPS * WARP, EACH = PASSING / ACROSS, OWN = DOWN * SIDE;
+    static_assert(OWN <= PASSING && OWN <= WARP, "a warp has one tile on the diagonal");
     __shared__ __align__(16) float queries[tile_at<D, SIDE>(WARPS * OWN)], keys[tile_at<D, EACH>(PASSING)],
-        values[tile_at<D, EACH>(PASSING)], tiles[WARPS][weight_at<EACH>(PASSING)];
+        values[tile_at<D, EACH>(PASSING)], tiles[WARPS][weight_at<EACH, OWN>(PASSING)];
     u32 base = (gridDim.x - 1 - blockIdx.x) * WARPS * OWN, t = base + warp() * OWN;
-    u32 own = lane() % OWN, half = lane() / OWN, row = lane() % 4 * SIDE;
+    u32 own = lane() % OWN, half = lane() / OWN, row = lane() % DOWN * SIDE;
     float *mine = queries + tile_at<D, SIDE>(warp() * OWN), *weights = tiles[warp()];
     load_rows<D, SIDE, WARPS * OWN, THREADS, 1>(a, {part(a, qkv, 0)}, base, {queries});
     // of the lane's own row, over every other key
@@ -233,23 +248,20 @@ __device__ __forceinline__ void forward(const Attention &a, const float *qkv, fl
         __syncthreads();
         if (t >= a.time || first >= t + OWN) continue;
         float score[EACH][SIDE];
-        products<D, EACH>(a.dim, mine, keys, score);
-#pragma unroll
-        for (u32 j = 0; j < EACH; j++)
-            *(float4 *)(weights + weight_at<EACH>(lane() / 4 * EACH + j) + row) = {score[j][0], score[j][1], score[j][2],
-                                                                                  score[j][3]};
+        products<D, SIDE, EACH>(a.dim, mine, keys, score);
+        store_weights<SIDE, EACH>(score, weights);
         __syncwarp();
         float now = most;
 #pragma unroll 4
-        for (u32 key = half; key < PASSING; key += 2)
-            if (first + key <= t + own) now = fmaxf(now, weights[weight_at<EACH>(key) + own]);
-        now = fmaxf(now, __shfl_xor_sync(ALL_LANES, now, OWN));
+        for (u32 key = half; key < PASSING; key += WARP / OWN)
+            if (first + key <= t + own) now = fmaxf(now, weights[weight_at<EACH, OWN>(key) + own]);
+        if (OWN < WARP) now = fmaxf(now, __shfl_xor_sync(ALL_LANES, now, OWN));
         float shift = a.scale * now, shrink = exp_below(a.scale * most - shift);
         most = now;
         sum *= shrink;
 #pragma unroll 4
-        for (u32 key = half; key < PASSING; key += 2) {
-            float *at = weights + weight_at<EACH>(key) + own;
+        for (u32 key = half; key < PASSING; key += WARP / OWN) {
+            float *at = weights + weight_at<EACH, OWN>(key) + own;
             float p = first + key <= t + own ? exp_below(fmaf(a.scale, *at, -shift)) : 0.0f;
             sum += p;
             *at = p;
@@ -261,10 +273,10 @@ __device__ __forceinline__ void forward(const Attention &a, const float *qkv, fl
 #pragma unroll
             for (u32 c = 0; c < D / ACROSS; c++) out[0][i][c] *= factor;
         }
-        add_rows<D, PASSING, false>(weights, values, t + row - first, out[0]);
+        add_rows<D, SIDE, PASSING, false>(weights, values, t + row - first, out[0]);
     }
     if (t >= a.time) return;
-    sum += __shfl_xor_sync(ALL_LANES, sum, OWN);
+    if (OWN < WARP) sum += __shfl_xor_sync(ALL_LANES, sum, OWN);
     if (half == 0 && t + own < a.time) lse[row_at(a) + t + own] = a.scale * most + logf(sum);
 #pragma unroll
     for (u32 i = 0; i < SIDE; i++) {
@@ -272,23 +284,25 @@ __device__ __forceinline__ void forward(const Attention &a, const float *qkv, fl
 #pragma unroll
         for (u32 c = 0; c < D / ACROSS; c++) out[0][i][c] *= inverse;
     }
-    store_rows<D, 1>(a, out, t, {output(a, y)}, {mine}, 0);
+    store_rows<D, SIDE, 1>(a, out, t, {output(a, y)}, {mine}, 0);
 }
 
 // dq = sum over the keys seen of ds k, ds = scale p (dy v - along), along = sum dy y, which is kept for the other.
-// With KEYS dk = sum over the queries that see the key of ds q, dv = sum of p dy. A block takes 16 queries or keys a warp.
+// With KEYS dk = sum over the queries that see the key of ds q, dv = sum of p dy. A block takes 4 SIDE queries or keys a warp.
 // With ONE what passes by shares its place, and comes thrice.
-template <u32 D, u32 WARPS, u32 PASSING, bool KEYS, bool ONE>
+template <u32 D, u32 SIDE, u32 WARPS, u32 PASSING, bool KEYS, bool ONE>
 __device__ __forceinline__ void backward(const Attention &a, const float *qkv, const float *y, const float *lse,
                                          const float *dy, float *along, u32 add, float *dqkv) {
-    constexpr u32 THREADS = WARPS * WARP, EACH = PASSING / ACROSS, LEN = tile_at<D, EACH>(PASSING);
+    constexpr u32 THREADS = WARPS * WARP, EACH = PASSING / ACROSS, LEN = tile_at<D, EACH>(PASSING),
+                  OWN = DOWN * SIDE;
+    static_assert(OWN <= PASSING && OWN <= WARP, "a warp has one tile on the diagonal");
     // of queries: own ones or passing ones
     constexpr u32 QUERIES = KEYS ? PASSING : WARPS * OWN;
     __shared__ __align__(16) float left[tile_at<D, SIDE>(WARPS * OWN)], left_y[tile_at<D, SIDE>(WARPS * OWN)],
-        passing[(ONE ? 1 : 2) * LEN], tiles[WARPS][weight_at<EACH>(PASSING)], shifts[QUERIES], offs[QUERIES];
+        passing[(ONE ? 1 : 2) * LEN], tiles[WARPS][weight_at<EACH, OWN>(PASSING)], shifts[QUERIES], offs[QUERIES];
     float *right = passing, *right_y = passing + (ONE ? 0 : LEN), *weights = tiles[warp()];
     u32 base = (KEYS ? blockIdx.x : gridDim.x - 1 - blockIdx.x) * WARPS * OWN, t = base + warp() * OWN;
-    u32 own = lane() % OWN, half = lane() / OWN, row = lane() % 4 * SIDE;
+    u32 own = lane() % OWN, half = lane() / OWN, row = lane() % DOWN * SIDE;
     u32 mine = tile_at<D, SIDE>(warp() * OWN);
     // scores are products of queries and keys, their gradients of dy and values
     Head queries = part(a, qkv, 0), keys = part(a, qkv, 1), values = part(a, qkv, 2), dys = output(a, dy);
@@ -336,15 +350,12 @@ __device__ __forceinline__ void backward(const Attention &a, const float *qkv, c
         __syncthreads();
         float tile[EACH][SIDE];
         if (live) {
-            products<D, EACH>(a.dim, left + mine, right, tile);
-#pragma unroll
-            for (u32 j = 0; j < EACH; j++)
-                *(float4 *)(weights + weight_at<EACH>(lane() / 4 * EACH + j) + row) = {tile[j][0], tile[j][1], tile[j][2],
-                                                                                      tile[j][3]};
+            products<D, SIDE, EACH>(a.dim, left + mine, right, tile);
+            store_weights<SIDE, EACH>(tile, weights);
             __syncwarp();
 #pragma unroll 4
-            for (u32 other = half; other < PASSING; other += 2) {
-                float *at = weights + weight_at<EACH>(other) + own;
+            for (u32 other = half; other < PASSING; other += WARP / OWN) {
+                float *at = weights + weight_at<EACH, OWN>(other) + own;
                 bool seen = KEYS ? first + other >= t + own && first + other < a.time : first + other <= t + own;
                 float shift = shifts[KEYS ? other : warp() * OWN + own];
                 *at = seen ? exp_below(fmaf(a.scale, *at, -shift)) : 0.0f;
@@ -357,17 +368,24 @@ __device__ __forceinline__ void backward(const Attention &a, const float *qkv, c
             __syncthreads();
         }
         if (live) {
-            if constexpr (KEYS) add_rows<D, PASSING, KEYS>(weights, right_y, ahead, out[1]);
-            products<D, EACH>(a.dim, left_y + mine, right_y, tile);
+            if constexpr (KEYS) add_rows<D, SIDE, PASSING, KEYS>(weights, right_y, ahead, out[1]);
+            products<D, SIDE, EACH>(a.dim, left_y + mine, right_y, tile);
             __syncwarp();
 #pragma unroll
             for (u32 j = 0; j < EACH; j++) {
-                u32 other = lane() / 4 * EACH + j;
-                float4 *at = (float4 *)(weights + weight_at<EACH>(other) + row), p = *at;
+                u32 other = lane() / DOWN * EACH + j;
+                const float *at = weights + weight_at<EACH, OWN>(other) + row;
                 const float *off = offs + (KEYS ? other : warp() * OWN + row);
-                *at = {a.scale * p.x * (tile[j][0] - off[0]), a.scale * p.y * (tile[j][1] - off[KEYS ? 0 : 1]),
-                       a.scale * p.z * (tile[j][2] - off[KEYS ? 0 : 2]), a.scale * p.w * (tile[j][3] - off[KEYS ? 0 : 3])};
+#pragma unroll
+                for (u32 i = 0; i < SIDE; i += 4) {
+                    float4 p = *(const float4 *)(at + i);
+                    tile[j][i] = a.scale * p.x * (tile[j][i] - off[KEYS ? 0 : i]);
+                    tile[j][i + 1] = a.scale * p.y * (tile[j][i + 1] - off[KEYS ? 0 : i + 1]);
+                    tile[j][i + 2] = a.scale * p.z * (tile[j][i + 2] - off[KEYS ? 0 : i + 2]);
+                    tile[j][i + 3] = a.scale * p.w * (tile[j][i + 3] - off[KEYS ? 0 : i + 3]);
+                }
             }
+            store_weights<SIDE, EACH>(tile, weights);
             __syncwarp();
         }
         if (ONE) {
@@ -375,31 +393,31 @@ __device__ __forceinline__ void backward(const Attention &a, const float *qkv, c
             load_rows<D, EACH, PASSING, THREADS, 1>(a, {KEYS ? queries : keys}, first, {right});
             __syncthreads();
         }
-        if (live) add_rows<D, PASSING, KEYS>(weights, right, ahead, out[0]);
+        if (live) add_rows<D, SIDE, PASSING, KEYS>(weights, right, ahead, out[0]);
     }
     if (t >= a.time) return;
     if constexpr (KEYS)
-        store_rows<D, 2>(a, out, t, {part(a, dqkv, 1), part(a, dqkv, 2)}, {left + mine, left_y + mine}, add);
+        store_rows<D, SIDE, 2>(a, out, t, {part(a, dqkv, 1), part(a, dqkv, 2)}, {left + mine, left_y + mine}, add);
     else
-        store_rows<D, 1>(a, out, t, {part(a, dqkv, 0)}, {left + mine}, add);
+        store_rows<D, SIDE, 1>(a, out, t, {part(a, dqkv, 0)}, {left + mine}, add);
 }
 
-// Kernels for heads of at most D: warps of a block, what passes by, and blocks that a multiprocessor holds.
-#define ATTENTION(D, WARPS, PASSING, BACK_WARPS, BACK_PASSING, ONE, BLOCKS)                                             \
-    extern "C" __global__ __launch_bounds__(WARPS *WARP) void attention_##D(Attention a, const float *qkv, float *y,    \
-                                                                            float *lse) {                              \
-        forward<D, WARPS, PASSING>(a, qkv, y, lse);                                                                    \
-    }                                                                                                                  \
-    extern "C" __global__ __launch_bounds__(BACK_WARPS *WARP, BLOCKS) void attention_dq_##D(                            \
-        Attention a, const float *qkv, const float *y, const float *lse, const float *dy, float *along, u32 add,       \
-        float *dqkv) {                                                                                                 \
-        backward<D, BACK_WARPS, BACK_PASSING, false, ONE>(a, qkv, y, lse, dy, along, add, dqkv);                       \
-    }                                                                                                                  \
-    extern "C" __global__ __launch_bounds__(BACK_WARPS *WARP, BLOCKS) void attention_dkv_##D(                           \
-        Attention a, const float *qkv, const float *lse, const float *dy, float *along, u32 add, float *dqkv) {        \
-        backward<D, BACK_WARPS, BACK_PASSING, true, ONE>(a, qkv, nullptr, lse, dy, along, add, dqkv);                  \
+// Kernels for heads of at most D: of a lane its rows, of a block its warps and what passes by, of a multiprocessor its blocks.
+#define ATTENTION(D, SIDE, WARPS, PASSING, BACK_WARPS, BACK_PASSING, ONE, BLOCKS)                                           \
+    extern "C" __global__ __launch_bounds__(WARPS *WARP) void attention_##D(Attention a, const float *qkv, float *y,       \
+                                                                            float *lse) {                                 \
+        forward<D, SIDE, WARPS, PASSING>(a, qkv, y, lse);                                                                 \
+    }                                                                                                                     \
+    extern "C" __global__ __launch_bounds__(BACK_WARPS *WARP, BLOCKS) void attention_dq_##D(                               \
+        Attention a, const float *qkv, const float *y, const float *lse, const float *dy, float *along, u32 add,          \
+        float *dqkv) {                                                                                                    \
+        backward<D, SIDE, BACK_WARPS, BACK_PASSING, false, ONE>(a, qkv, y, lse, dy, along, add, dqkv);                    \
+    }                                                                                                                     \
+    extern "C" __global__ __launch_bounds__(BACK_WARPS *WARP, BLOCKS) void attention_dkv_##D(                              \
+        Attention a, const float *qkv, const float *lse, const float *dy, float *along, u32 add, float *dqkv) {           \
+        backward<D, SIDE, BACK_WARPS, BACK_PASSING, true, ONE>(a, qkv, nullptr, lse, dy, along, add, dqkv);               \
     }
 
-ATTENTION(32, 4, 32, 4, 32, false, 5)
-ATTENTION(64, 4, 32, 4, 16, false, 1)
-ATTENTION(128, 2, 16, 2, 16, true, 1)
+ATTENTION(32, 4, 4, 32, 4, 32, false, 5)
+ATTENTION(64, 4, 4, 32, 4, 16, false, 1)
+ATTENTION(128, 4, 2, 16, 2, 16, true, 1)

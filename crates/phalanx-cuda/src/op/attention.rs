@@ -9,11 +9,9 @@ use phalanx_tensor::{Float as _, Write};
 
 /// The widest head: the greatest `D` in `attention.cu`.
 const MOST_DIM: usize = 128;
-/// Positions of a warp: `OWN` in `attention.cu`.
-const OWN: u32 = 16;
-/// Heads up to a width, and how many warps a block then has in the forward pass and in the backward passes: as
-/// `ATTENTION` in `attention.cu`.
-const WIDTHS: [(u32, u32, u32); 3] = [(32, 4, 4), (64, 4, 4), (128, 2, 2)];
+/// Heads up to a width, and how many positions a warp and how many warps a block then has, in the forward pass and in the
+/// backward passes: as `ATTENTION` in `attention.cu`.
+const WIDTHS: [(u32, u32, u32, u32); 3] = [(32, 16, 4, 4), (64, 16, 4, 4), (128, 16, 2, 2)];
 
 impl AttentionOps for Cuda {
     fn softmax(&self, d: usize, x: CudaView<'_, f32>, y: CudaViewMut<'_, f32>) {
@@ -117,9 +115,9 @@ impl AttentionOps for Cuda {
 /// The width of the kernels for heads, and the grids of the forward pass and of the backward passes.
 fn attention_grids(extents: Attention) -> (u32, Grid, Grid) {
     let held = WIDTHS.iter().find(|(width, ..)| extents.dim <= *width);
-    let &(width, forward, backward) = held.unwrap_or(&WIDTHS[2]);
+    let &(width, own, forward, backward) = held.unwrap_or(&WIDTHS[2]);
     let [forward, backward] = [forward, backward].map(|warps| Grid {
-        blocks: (extents.time.div_ceil(OWN * warps), extents.heads, extents.batch),
+        blocks: (extents.time.div_ceil(own * warps), extents.heads, extents.batch),
         threads: (32 * warps, 1, 1),
         shared: 0,
     });
