@@ -84,24 +84,26 @@ __device__ __forceinline__ void load_rows(const Attention &a, const Head (&heads
         at[i] = heads[i].at + (u64)(first + row) * heads[i].step + col;
         whole = whole && by_four(a, heads[i].at);
     }
+    static_assert(COUNT % STEP == 0, "every thread loads as often");
     bool here = whole && col < a.dim;
-#pragma unroll 1
-    for (; row < COUNT; row += STEP) {
-        u32 to = tile_at<D, GROUP>(row) + col;
+#pragma unroll 2
+    for (u32 n = 0; n < COUNT; n += STEP) {
         float4 four[TILES] = {};
 #pragma unroll
         for (u32 i = 0; i < TILES; i++)
-            if (here && first + row < a.time) four[i] = *(const float4 *)at[i];
+            if (here && first + row + n < a.time) four[i] = *(const float4 *)(at[i] + n * heads[i].step);
 #pragma unroll
-        for (u32 i = 0; i < TILES; i++) *(float4 *)(tiles[i] + to) = four[i];
-#pragma unroll 1
-        for (u32 e = 0; !whole && first + row < a.time && e < 4 && col + e < a.dim; e++) {
-#pragma unroll
-            for (u32 i = 0; i < TILES; i++) tiles[i][to + e] = at[i][e];
-        }
-#pragma unroll
-        for (u32 i = 0; i < TILES; i++) at[i] += STEP * heads[i].step;
+        for (u32 i = 0; i < TILES; i++) *(float4 *)(tiles[i] + tile_at<D, GROUP>(row + n) + col) = four[i];
     }
+    if (whole) return;
+#pragma unroll 1
+    for (; row < min(COUNT, a.time - min(first, a.time)); row += STEP)
+#pragma unroll
+        for (u32 i = 0; i < TILES; i++) {
+#pragma unroll 1
+            for (u32 e = 0; e < 4 && col + e < a.dim; e++) tiles[i][tile_at<D, GROUP>(row) + col + e] = at[i][e];
+            at[i] += STEP * heads[i].step;
+        }
 }
 
 // A warp sets or adds to its rows of TILES heads what its lanes have of them, by way of its rows in shared memory.
