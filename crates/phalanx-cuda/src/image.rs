@@ -1,5 +1,9 @@
 //! The compiled kernels in this program, and which of them a device takes.
 
+use flate2::read::GzDecoder;
+use std::borrow::Cow;
+use std::io::Read as _;
+
 /// A compute capability.
 pub(crate) type Capability = (u32, u32);
 
@@ -21,21 +25,31 @@ pub(crate) static CUBINS: [(&[u8], Capability); 3] = [
     (aligned!("../kernels/compiled/sm_100.cubin"), (10, 0)),
 ];
 
-/// Text with a zero at the end, as the driver wants it, which it compiles for its capability and all later ones. That of 9.0
-/// is word for word that of 8.0: `cargo xtask kernels` leaves it out for as long as it is.
+/// Packed text, which the driver compiles for its capability and all later ones. That of 9.0 is word for word that of 8.0:
+/// `cargo xtask kernels` leaves it out for as long as it is.
 pub(crate) static PTX: [(&[u8], Capability); 2] = [
-    (concat!(include_str!("../kernels/compiled/compute_80.ptx"), "\0").as_bytes(), (8, 0)),
-    (concat!(include_str!("../kernels/compiled/compute_100.ptx"), "\0").as_bytes(), (10, 0)),
+    (include_bytes!("../kernels/compiled/compute_80.ptx.gz"), (8, 0)),
+    (include_bytes!("../kernels/compiled/compute_100.ptx.gz"), (10, 0)),
 ];
+
+/// PTX as the driver wants it, with a zero at its end.
+pub(crate) fn unpacked(ptx: &[u8]) -> Vec<u8> {
+    let mut text = Vec::new();
+    // what does not unpack is no PTX, and the driver says so
+    let _ = GzDecoder::new(ptx).read_to_end(&mut text);
+    text.push(0);
+    text
+}
 
 /// The CUDA whose drivers compile the PTX, which says `.version 8.8`.
 pub(crate) const PTX_NEEDS: (u32, u32) = (12, 9);
 
 /// What a device of this capability can take, the best first: machine code, then PTX from the newest to the oldest.
-pub(crate) fn candidates(capability: Capability) -> impl Iterator<Item = &'static [u8]> {
+pub(crate) fn candidates(capability: Capability) -> impl Iterator<Item = Cow<'static, [u8]>> {
     let cubins = CUBINS.iter().filter(move |(_, of)| of.0 == capability.0 && of.1 <= capability.1);
     let ptx = PTX.iter().rev().filter(move |(_, of)| *of <= capability);
-    cubins.chain(ptx).map(|(image, _)| *image)
+    let cubins = cubins.map(|(image, _)| Cow::Borrowed(*image));
+    cubins.chain(ptx.map(|(image, _)| Cow::Owned(unpacked(image))))
 }
 
 #[cfg(test)]
@@ -43,10 +57,11 @@ mod tests {
     use super::*;
 
     fn chosen(capability: Capability) -> Vec<Capability> {
-        let all: Vec<_> = CUBINS.iter().chain(&PTX).collect();
-        let of =
-            |image: &[u8]| all.iter().find(|(held, _)| held.as_ptr() == image.as_ptr()).map(|(_, of)| *of);
-        candidates(capability).map(|image| of(image).expect("one of ours")).collect()
+        let ptx = PTX.map(|(image, of)| (unpacked(image), of));
+        let all: Vec<(&[u8], Capability)> =
+            CUBINS.into_iter().chain(ptx.iter().map(|(text, of)| (&text[..], *of))).collect();
+        let of = |image: &[u8]| all.iter().find(|(held, _)| *held == image).map(|(_, of)| *of);
+        candidates(capability).map(|image| of(&image).expect("one of ours")).collect()
     }
 
     #[test]
@@ -67,7 +82,7 @@ mod tests {
     #[test]
     fn the_ptx_is_of_the_version_that_messages_name() {
         for (ptx, of) in PTX {
-            let text = std::str::from_utf8(ptx).expect("PTX is text");
+            let text = String::from_utf8(unpacked(ptx)).expect("PTX is text");
             assert!(text.contains("\n.version 8.8\n"), "{of:?}");
             assert!(text.contains(&format!("\n.target sm_{}{}\n", of.0, of.1)), "{of:?}");
         }

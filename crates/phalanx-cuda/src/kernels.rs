@@ -125,10 +125,21 @@ kernels! {
     fn log_softmax(rows: u64, d: u64, x: Ptr, y: Ptr);
     fn log_softmax_grad(rows: u64, d: u64, y: Ptr, dy: Ptr, add: u32, dx: Ptr);
 
-    fn attention(a: Attention, qkv: Ptr, y: Ptr, lse: Ptr);
-    fn attention_along(a: Attention, y: Ptr, dy: Ptr, along: Ptr);
-    fn attention_dq(a: Attention, qkv: Ptr, lse: Ptr, along: Ptr, dy: Ptr, add: u32, dqkv: Ptr);
-    fn attention_dkv(a: Attention, qkv: Ptr, lse: Ptr, along: Ptr, dy: Ptr, add: u32, dqkv: Ptr);
+    fn attention_32(a: Attention, qkv: Ptr, y: Ptr, lse: Ptr);
+    fn attention_64(a: Attention, qkv: Ptr, y: Ptr, lse: Ptr);
+    fn attention_128(a: Attention, qkv: Ptr, y: Ptr, lse: Ptr);
+    fn attention_dq_32(
+        a: Attention, qkv: Ptr, y: Ptr, lse: Ptr, dy: Ptr, along: Ptr, add: u32, dqkv: Ptr,
+    );
+    fn attention_dq_64(
+        a: Attention, qkv: Ptr, y: Ptr, lse: Ptr, dy: Ptr, along: Ptr, add: u32, dqkv: Ptr,
+    );
+    fn attention_dq_128(
+        a: Attention, qkv: Ptr, y: Ptr, lse: Ptr, dy: Ptr, along: Ptr, add: u32, dqkv: Ptr,
+    );
+    fn attention_dkv_32(a: Attention, qkv: Ptr, lse: Ptr, dy: Ptr, along: Ptr, add: u32, dqkv: Ptr);
+    fn attention_dkv_64(a: Attention, qkv: Ptr, lse: Ptr, dy: Ptr, along: Ptr, add: u32, dqkv: Ptr);
+    fn attention_dkv_128(a: Attention, qkv: Ptr, lse: Ptr, dy: Ptr, along: Ptr, add: u32, dqkv: Ptr);
 
     fn layer_norm(rows: u64, d: u64, eps: f32, x: Ptr, gain: Ptr, bias: Ptr, y: Ptr, stats: Ptr);
     fn rms_norm(rows: u64, d: u64, eps: f32, x: Ptr, gain: Ptr, y: Ptr, stats: Ptr);
@@ -178,7 +189,7 @@ kernels! {
 #[cfg(test)]
 mod tests {
     use super::SIGNATURES;
-    use crate::image::PTX;
+    use crate::image::{PTX, unpacked};
 
     /// The bytes of each parameter of an entry, by PTX: `.param .u64 name` or `.param .align 8 .b8 name[56]`.
     fn parameters(ptx: &str, name: &str) -> Vec<usize> {
@@ -200,9 +211,9 @@ mod tests {
     #[test]
     fn every_launcher_has_the_parameters_of_its_kernel() {
         for (ptx, version) in PTX {
-            let text = std::str::from_utf8(ptx).expect("PTX is text");
+            let text = String::from_utf8(unpacked(ptx)).expect("PTX is text");
             for (name, sizes) in SIGNATURES {
-                assert_eq!(parameters(text, name), *sizes, "{name} of compute capability {version:?}");
+                assert_eq!(parameters(&text, name), *sizes, "{name} of compute capability {version:?}");
             }
             assert_eq!(text.matches(".entry ").count(), SIGNATURES.len(), "a kernel without a launcher");
         }

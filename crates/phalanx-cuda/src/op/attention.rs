@@ -7,12 +7,11 @@ use crate::{Cuda, CudaError, CudaView, CudaViewMut};
 use phalanx_tensor::op::{AttentionOps, AttentionSpec};
 use phalanx_tensor::{Float as _, Write};
 
-/// The widest head whose tiles fit into shared memory: `MOST` in `attention.cu`.
+/// The widest head: the greatest `D` in `attention.cu`.
 const MOST_DIM: usize = 128;
-/// Positions of a block, a warp each.
-const WARPS: u32 = 8;
-/// Positions of a warp in the forward pass: `QUERIES` in `attention.cu`.
-const QUERIES: u32 = 4;
+/// Heads up to a width, and how many positions a warp and how many warps a block then has, in the forward pass and in the
+/// backward passes: as `ATTENTION` in `attention.cu`.
+const WIDTHS: [(u32, u32, u32, u32); 3] = [(32, 16, 4, 4), (64, 16, 4, 4), (128, 16, 2, 2)];
 
 impl AttentionOps for Cuda {
     fn softmax(&self, d: usize, x: CudaView<'_, f32>, y: CudaViewMut<'_, f32>) {
@@ -67,10 +66,14 @@ impl AttentionOps for Cuda {
         let cells = spec.batch * spec.time * spec.width();
         assert!(qkv.len() == 3 * cells && y.len() == cells, "attention");
         assert_eq!(lse.len(), spec.batch * spec.heads * spec.time, "attention");
-        let Some((grid, extents)) = self.attention_extents(spec) else { return };
-        let grid =
-            Grid { blocks: (extents.time.div_ceil(WARPS * QUERIES), grid.blocks.1, grid.blocks.2), ..grid };
-        self.device.attention(grid, extents, qkv.on(self), y.on(self), lse.on(self));
+        let Some(extents) = self.attention_extents(spec) else { return };
+        let (width, grid, _) = attention_grids(extents);
+        let [qkv, y, lse] = [qkv.on(self), y.on(self), lse.on(self)];
+        match width {
+            32 => self.device.attention_32(grid, extents, qkv, y, lse),
+            64 => self.device.attention_64(grid, extents, qkv, y, lse),
+            _ => self.device.attention_128(grid, extents, qkv, y, lse),
+        }
     }
 
     fn attention_grad(
@@ -86,18 +89,43 @@ impl AttentionOps for Cuda {
         let (cells, rows) = (spec.batch * spec.time * spec.width(), spec.batch * spec.heads * spec.time);
         assert!(qkv.len() == 3 * cells && dqkv.len() == qkv.len(), "attention_grad");
         assert!(y.len() == cells && dy.len() == cells && lse.len() == rows, "attention_grad");
-        let Some((grid, extents)) = self.attention_extents(spec) else { return };
+        let Some(extents) = self.attention_extents(spec) else { return };
         let Some(along) = self.scratch::<f32>(rows) else { return };
-        let [qkv, lse, dy, dqkv] = [qkv.on(self), lse.on(self), dy.on(self), dqkv.on(self)];
-        let (along, add) = (along.at(), adds(write));
-        self.device.attention_along(Grid::groups(rows, 32), extents, y.on(self), dy, along);
-        self.device.attention_dq(grid, extents, qkv, lse, along, dy, add, dqkv);
-        self.device.attention_dkv(grid, extents, qkv, lse, along, dy, add, dqkv);
+        let (width, _, grid) = attention_grids(extents);
+        let [qkv, y, lse, dy, dqkv] = [qkv.on(self), y.on(self), lse.on(self), dy.on(self), dqkv.on(self)];
+        let (device, along, add) = (&self.device, along.at(), adds(write));
+        // the first writes `along` for the second
+        match width {
+            32 => {
+                device.attention_dq_32(grid, extents, qkv, y, lse, dy, along, add, dqkv);
+                device.attention_dkv_32(grid, extents, qkv, lse, dy, along, add, dqkv);
+            }
+            64 => {
+                device.attention_dq_64(grid, extents, qkv, y, lse, dy, along, add, dqkv);
+                device.attention_dkv_64(grid, extents, qkv, lse, dy, along, add, dqkv);
+            }
+            _ => {
+                device.attention_dq_128(grid, extents, qkv, y, lse, dy, along, add, dqkv);
+                device.attention_dkv_128(grid, extents, qkv, lse, dy, along, add, dqkv);
+            }
+        }
     }
 }
 
+/// The width of the kernels for heads, and the grids of the forward pass and of the backward passes.
+fn attention_grids(extents: Attention) -> (u32, Grid, Grid) {
+    let held = WIDTHS.iter().find(|(width, ..)| extents.dim <= *width);
+    let &(width, own, forward, backward) = held.unwrap_or(&WIDTHS[2]);
+    let [forward, backward] = [forward, backward].map(|warps| Grid {
+        blocks: (extents.time.div_ceil(own * warps), extents.heads, extents.batch),
+        threads: (32 * warps, 1, 1),
+        shared: 0,
+    });
+    (width, forward, backward)
+}
+
 impl Cuda {
-    fn attention_extents(&self, spec: &AttentionSpec) -> Option<(Grid, Attention)> {
+    fn attention_extents(&self, spec: &AttentionSpec) -> Option<Attention> {
         let limits = [
             ("attention with a head's width", spec.head_dim, MOST_DIM),
             ("attention with heads", spec.heads, MOST_OUTER.into()),
@@ -112,8 +140,6 @@ impl Cuda {
         let extents = [spec.batch, spec.time, spec.heads, spec.head_dim].map(|n| self.small("attention", n));
         let [Some(batch), Some(time), Some(heads), Some(dim)] = extents else { return None };
         let scale = f32::from_f64(1.0 / (spec.head_dim as f64).sqrt());
-        let grid =
-            Grid { blocks: (time.div_ceil(WARPS), heads, batch), threads: (32 * WARPS, 1, 1), shared: 0 };
-        Some((grid, Attention { batch, time, heads, dim, scale }))
+        Some(Attention { batch, time, heads, dim, scale })
     }
 }

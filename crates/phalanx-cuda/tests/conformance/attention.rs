@@ -1,6 +1,7 @@
 //! Softmax and attention.
 
-use crate::held::{Held, WRITES, assert_close, both, normals};
+use crate::held::{Held, WRITES, assert_close, both, gpu, normals};
+use phalanx_tensor::Write;
 use phalanx_tensor::op::{AttentionOps, AttentionSpec};
 
 #[test]
@@ -42,7 +43,22 @@ fn a_row_that_is_not_finite_is_nan_and_no_other() {
 
 #[test]
 fn causal_attention_and_its_gradient() {
-    let extents = [(1, 1, 1, 1), (2, 7, 3, 5), (1, 33, 2, 32), (1, 70, 1, 33), (1, 9, 1, 128)];
+    let extents = [
+        (1, 1, 1, 1),
+        (2, 7, 3, 5),
+        (1, 33, 2, 32),
+        (1, 70, 1, 33),
+        (1, 9, 1, 128),
+        (1, 15, 1, 31),
+        (1, 17, 1, 8),
+        (1, 64, 1, 32),
+        (1, 65, 1, 64),
+        (1, 130, 1, 12),
+        (1, 31, 1, 63),
+        (1, 33, 1, 65),
+        (1, 49, 1, 127),
+        (1, 66, 1, 128),
+    ];
     for (batch, time, heads, head_dim) in extents {
         let spec = AttentionSpec { batch, time, heads, head_dim };
         let (cells, rows) = (batch * time * spec.width(), batch * heads * time);
@@ -60,6 +76,51 @@ fn causal_attention_and_its_gradient() {
                     [y.get(), lse.get(), dqkv.get()].concat()
                 }),
             );
+        }
+    }
+}
+
+#[test]
+fn what_is_no_number_reaches_only_those_who_see_it() {
+    for (time, head_dim, at) in [(40, 8, 21), (40, 64, 21), (40, 128, 21), (70, 32, 35), (35, 7, 34)] {
+        let spec = AttentionSpec { batch: 1, time, heads: 1, head_dim };
+        let cells = time * head_dim;
+        // in queries, keys, values or what comes back
+        for part in 0..4 {
+            let (mut qkv, mut dy) = (normals(3 * cells, 1), normals(cells, 2));
+            match part {
+                3 => dy[at * head_dim] = f32::NAN,
+                _ => qkv[(3 * at + part) * head_dim] = f32::NAN,
+            }
+            let device = gpu();
+            let (qkv, dy) = (Held::new(&device, &qkv), Held::new(&device, &dy));
+            let (mut y, mut lse) =
+                (Held::new(&device, &vec![0.0; cells]), Held::new(&device, &vec![0.0; time]));
+            let mut dqkv = Held::new(&device, &vec![0.0; 3 * cells]);
+            device.attention(&spec, qkv.view(), y.write(), lse.write());
+            device.attention_grad(
+                &spec,
+                qkv.view(),
+                y.view(),
+                lse.view(),
+                dy.view(),
+                Write::Set,
+                dqkv.write(),
+            );
+            let (y, dqkv) = (y.get(), dqkv.get());
+            let finite = |x: &[f32]| x.iter().all(|x| x.is_finite());
+            let what = format!("{spec:?}, part {part}");
+            for t in 0..time {
+                let [y, dq, dkv] =
+                    [(&y, 1, 0, 1), (&dqkv, 3, 0, 1), (&dqkv, 3, 1, 3)].map(|(x, parts, first, end)| {
+                        finite(&x[(parts * t + first) * head_dim..(parts * t + end) * head_dim])
+                    });
+                // keys and values reach queries from theirs on, the others their own; and what these see
+                let reached = if part == 1 || part == 2 { t >= at } else { t == at };
+                assert_eq!(y, !reached || part == 3, "{what}, y of {t}");
+                assert_eq!(dq, !reached, "{what}, dq of {t}");
+                assert_eq!(dkv, t > at && (part == 0 || part == 3), "{what}, dk and dv of {t}");
+            }
         }
     }
 }
