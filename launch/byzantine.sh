@@ -4,6 +4,7 @@
 #
 # usage: launch/byzantine.sh [OUT]      default: runs/byzantine
 #   HOSTILE="8 9"   the ranks that lie          SEEDS=1,2,3   the seeds
+#   RULES="..."     names of launch/byzantine, default all of them
 #   PHALANX=...     the program, default target/release/phalanx
 #   more arguments for `phalanx experiment` follow OUT, such as --set train.steps=100
 set -eu
@@ -18,11 +19,19 @@ under() {
     name=$1
     attack=$2
     shift 2
-    "$phalanx" experiment "$here/byzantine" --seeds "${SEEDS:-1}" --runs "$out/$name" --output "$out/$name.md" \
+    "$phalanx" experiment "$rules" --seeds "${SEEDS:-1}" --runs "$out/$name" --output "$out/$name.md" \
         --title "Rules under attack: $name, ranks $ranks of 10" --set "attack=[$attack]" "$@"
 }
 
 mkdir -p "$out"
+rules=$here/byzantine
+if [ -n "${RULES:-}" ]; then
+    rules=$(mktemp -d)
+    trap 'rm -r "$rules"' EXIT
+    for rule in $RULES; do
+        cp "$here/byzantine/$rule.toml" "$rules"
+    done
+fi
 under none "" "$@"
 for attack in sign-flip opt-ipm alie opt-alie min-max min-sum mimic label-flip gaussian zero nan; do
     under "$attack" "{kind = '$attack', ranks = [$ranks]}" "$@"

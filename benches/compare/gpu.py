@@ -1,6 +1,6 @@
 """Trains the same models with phalanx and PyTorch on one GPU, and writes how they compare.
 
-    python3 benches/compare/gpu.py --text shakespeare.txt --python python3 --more "phalanx bf16=--set train.precision=bf16"
+    python3 benches/compare/gpu.py --text shakespeare.txt --python python3
 
 Itself it needs nothing but Python. A round runs phalanx once per row, then one process of PyTorch with all of
 its jobs: a GPU that nobody else uses needs no closer turns, and torch takes seconds to start.
@@ -70,9 +70,10 @@ class Torch:
 
 
 # compiled last: when the budget ends early, it costs only what compiles for most of its time
-TORCH = [Torch("eager", "host", precision) for precision in ("f32", "bf16")]
-TORCH += [Torch("graphed", "device", precision, cl) for precision in ("f32", "bf16") for cl in (False, True)]
-TORCH += [Torch("compiled", "host", precision) for precision in ("f32", "bf16")]
+PRECISIONS = ("f32", "tf32", "bf16")
+TORCH = [Torch("eager", place, precision) for precision in PRECISIONS for place in ("host", "device")]
+TORCH += [Torch("graphed", "device", precision, cl) for precision in PRECISIONS for cl in (False, True)]
+TORCH += [Torch("compiled", "host", precision) for precision in PRECISIONS]
 
 
 class Arguments(argparse.Namespace):
@@ -98,7 +99,8 @@ class Arguments(argparse.Namespace):
     def ours(self):
         """The commands of phalanx by the names of their variants."""
         more = dict(one.split("=", 1) for one in self.more)
-        commands = {"phalanx f32": self.phalanx} | {name: f"{self.phalanx} {added}" for name, added in more.items()}
+        tf32 = f"{self.phalanx} --set train.precision=tf32"
+        commands = {"phalanx f32": self.phalanx, "phalanx tf32": tf32} | {name: f"{self.phalanx} {added}" for name, added in more.items()}
         return {name: command for name, command in commands.items() if self.wants(name)}
 
 
@@ -125,8 +127,8 @@ def arguments():
         args.python = os.path.abspath(args.python)
     args.end = time.monotonic() + args.budget
     for one in args.more:
-        if one.partition("=")[0].split()[-1:] not in (["f32"], ["bf16"]) or "=" not in one:
-            parser.error(f"{one}: not NAME=WORDS with a name that ends in f32 or bf16")
+        if not one.partition("=")[0].endswith(tuple(f" {precision}" for precision in PRECISIONS)) or "=" not in one:
+            parser.error(f"{one}: not NAME=WORDS with a name that ends in {', '.join(PRECISIONS)}")
     if args.text is None and any(row.model == "gpt" for row in args.rows_chosen()):
         parser.error("gpt needs --text")
     return args

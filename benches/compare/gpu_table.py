@@ -2,7 +2,7 @@
 
 from table import Samples, _count, _table, _times
 
-PRECISIONS = ("f32", "bf16")
+PRECISIONS = ("f32", "tf32", "bf16")
 
 
 def summary(records):

@@ -3,7 +3,7 @@
     python3 gpu_torch.py --model cnn --batch 1024 --way graphed --precision bf16 --data device
     python3 gpu_torch.py --job mlp:128:3000:20:eager:f32:host --job cnn:128:1500:20:graphed:bf16:device:cl
 
-f32 is f32: TF32 is off for products and convolutions. bf16 is autocast over f32 weights. The fields:
+f32 is f32: TF32 is off for products and convolutions, and on for tf32. bf16 is autocast over f32 weights. The fields:
 
     samples_s_median   batch / median step; a step is a block of ten over ten, the device waited for around it
     samples_s_calm     batch / mean step of the quickest half second of consecutive blocks
@@ -29,7 +29,7 @@ import torch
 from ddp_torch import CONTEXT, FASHION, MEAN, STD, Images, Text, calm, models, orders
 
 WAYS = ("eager", "compiled", "graphed")
-PRECISIONS = ("f32", "bf16")
+PRECISIONS = ("f32", "tf32", "bf16")
 PLACES = ("host", "device")
 # steps before a capture, on its side stream: lazily made state must be there
 GRAPH_WARMUP = 3
@@ -228,6 +228,7 @@ def timed(one, data, args):
     if one.way == "graphed" and device.type != "cuda":
         raise RuntimeError("graphed needs a GPU")
     torch.manual_seed(1)
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = one.precision == "tf32"
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
     feed = (TextFeed if one.model == "gpt" else ImageFeed)(data, one, device)
@@ -296,8 +297,6 @@ def clear(args):
 
 def main():
     args = arguments()
-    torch.backends.cuda.matmul.allow_tf32 = False
-    torch.backends.cudnn.allow_tf32 = False
     torch.backends.cudnn.benchmark = True
     data = {}
     for one in args.jobs:

@@ -7,14 +7,6 @@
 
 #define LANES 16
 #define RUN 4096
-// Numbers that a thread loads before it adds them.
-#define LANE_AHEAD 16
-
-// The next numbers of a lane, of `left` that follow; what is beyond them is 0, which moves no sum.
-__device__ __forceinline__ void load_ahead(float (&held)[LANE_AHEAD], const float *from, u32 left) {
-#pragma unroll
-    for (u32 k = 0; k < LANE_AHEAD; k++) held[k] = k * LANES < left ? from[k * LANES] : 0.0f;
-}
 
 // The upper half of the lanes on the lower one until one is left; true in the first lane.
 __device__ __forceinline__ double sixteen(double x) {
@@ -30,23 +22,15 @@ extern "C" __global__ void moments(const float *x, u64 n, u64 runs, double *out)
     // all threads of a warp go round together, for the shuffles
     for (u64 base = 0; base < runs; base += per_grid) {
         u64 run = base + grid_first() / LANES;
-        u32 end = run < runs ? (n - run * RUN < RUN ? n - run * RUN : RUN) : 0;
-        double square = 0.0, magnitude = 0.0;
-        u32 infinite = 0;
-        const float *from = x + run * RUN;
-#pragma unroll 1
-        for (u32 i = lane16; i < end; i += LANES * LANE_AHEAD) {
-            float held[LANE_AHEAD];
-            load_ahead(held, from + i, end - i);
-#pragma unroll
-            for (u32 k = 0; k < LANE_AHEAD; k++) {
-                double wide = held[k];
-                square += wide * wide;
-                magnitude += fabs(wide);
-                infinite += is_finite(held[k]) ? 0 : 1;
-            }
+        u64 end = run < runs ? (n - run * RUN < RUN ? n - run * RUN : RUN) : 0;
+        double square = 0.0, magnitude = 0.0, beyond = 0.0;
+        for (u64 i = lane16; i < end; i += LANES) {
+            float narrow = x[run * RUN + i];
+            double wide = narrow;
+            square += wide * wide;
+            magnitude += fabs(wide);
+            beyond += is_finite(narrow) ? 0.0 : 1.0;
         }
-        double beyond = infinite;
         square = sixteen(square);
         magnitude = sixteen(magnitude);
         beyond = sixteen(beyond);
@@ -67,17 +51,10 @@ extern "C" __global__ void row_dots(const float *a, const float *b, u64 rows, u6
     for (u64 base = 0; base < rows * runs; base += per_grid) {
         u64 at = base + grid_first() / LANES;
         u64 row = at / runs, from = at % runs * RUN;
-        u32 end = row < rows ? (d - from < RUN ? d - from : RUN) : 0;
+        u64 end = row < rows ? (d - from < RUN ? d - from : RUN) : 0;
         double product = 0.0;
-        const float *of_a = a + row * d + from, *of_b = b + row * step_b + from;
-#pragma unroll 1
-        for (u32 i = lane16; i < end; i += LANES * LANE_AHEAD) {
-            float left[LANE_AHEAD], right[LANE_AHEAD];
-            load_ahead(left, of_a + i, end - i);
-            load_ahead(right, of_b + i, end - i);
-#pragma unroll
-            for (u32 k = 0; k < LANE_AHEAD; k++) product += (double)left[k] * (double)right[k];
-        }
+        for (u64 i = lane16; i < end; i += LANES)
+            product += (double)a[row * d + from + i] * (double)b[row * step_b + from + i];
         product = sixteen(product);
         if (lane16 == 0 && row < rows) out[at] = product;
     }

@@ -36,7 +36,7 @@ pub(crate) static PTX: [(&[u8], Capability); 2] = [
 pub(crate) fn unpacked(ptx: &[u8]) -> Vec<u8> {
     let mut text = Vec::new();
     // what does not unpack is no PTX, and the driver says so
-    let _ = GzDecoder::new(ptx).read_to_end(&mut text);
+    GzDecoder::new(ptx).read_to_end(&mut text).unwrap_or_default();
     text.push(0);
     text
 }
