@@ -26,6 +26,38 @@ __device__ __forceinline__ void put(float *out, float value, u32 add) { *out = a
 // Whether four numbers at a time may be read or written there.
 __device__ __forceinline__ bool by_four(const void *at) { return ((u64)at & 15) == 0; }
 
+__device__ __forceinline__ float4 four_at(const float *x, u64 i) { return ((const float4 *)x)[i]; }
+
+// The i-th four of n numbers, at once where they lie so; 0 beyond the end.
+__device__ __forceinline__ float4 get_four(const float *x, u64 i, u64 n) {
+    u64 left = n - 4 * i;
+    if (left >= 4 && by_four(x)) return four_at(x, i);
+    x += 4 * i;
+    return make_float4(x[0], left > 1 ? x[1] : 0.0f, left > 2 ? x[2] : 0.0f, left > 3 ? x[3] : 0.0f);
+}
+
+// Sets or adds the i-th four of n numbers.
+__device__ __forceinline__ void put_four(float *out, u64 i, u64 n, float4 v, u32 add) {
+    u64 left = n - 4 * i;
+    if (add) {
+        float4 old = get_four(out, i, n);
+        v = make_float4(old.x + v.x, old.y + v.y, old.z + v.z, old.w + v.w);
+    }
+    if (left >= 4 && by_four(out)) {
+        ((float4 *)out)[i] = v;
+        return;
+    }
+    out += 4 * i;
+    out[0] = v.x;
+    if (left > 1) out[1] = v.y;
+    if (left > 2) out[2] = v.z;
+    if (left > 3) out[3] = v.w;
+}
+
+// The next of four: v.x goes off and `last` comes in, so that after four turns all are replaced. Loops that are not unrolled
+// have the code of a function once.
+__device__ __forceinline__ float4 turned(float4 v, float last) { return make_float4(v.y, v.z, v.w, last); }
+
 __device__ __forceinline__ bool is_finite(float x) { return fabsf(x) < INFINITE; }
 
 template <typename T> __device__ __forceinline__ T warp_sum(T x) {

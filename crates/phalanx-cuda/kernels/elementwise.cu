@@ -1,55 +1,12 @@
 // Element by element: functions of one tensor with their derivatives, and arithmetic of two.
 //
-// Threads of the whole grid share the elements. `add` is 1 to add to the output, 0 to overwrite it. Everything but the
-// logarithm has the bits of the CPU.
+// Threads of the whole grid share the elements; most kernels take four neighbours at a time. `add` is 1 to add to the output,
+// 0 to overwrite it. Everything but the logarithm has the bits of the CPU.
 
-#include "common.cuh"
-#include "math.cuh"
-
-// The order of phalanx_tensor::op::UnaryKind.
-enum Unary { RELU, GELU, GELU_TANH, SILU, SIGMOID, TANH, EXP, LN, SQRT, RSQRT, RECIP, SQUARE };
+#include "unary.cuh"
 
 // The order of phalanx_tensor::op::BinaryKind.
 enum Binary { ADD, SUB, MUL, DIV };
-
-__device__ __forceinline__ float sigmoid(float x) { return 1.0f / (1.0f + exp_of(-x)); }
-
-// The normal distribution: density and distribution function.
-__device__ __forceinline__ float density(float x) { return 0.3989422804014327f * exp_of(-0.5f * x * x); }
-__device__ __forceinline__ float distribution(float x) { return 0.5f * (1.0f + erf_of(x * 0.7071067811865476f)); }
-
-// sqrt(2 / pi), and the cubic's factor in the tanh form of GELU.
-#define GELU_A 0.7978845608028654
-#define GELU_B 0.044715
-
-// GELU in its tanh form is x s(u) with the sigmoid s: s, and the derivatives of u.
-struct GeluParts {
-    float s, slope, bend;
-};
-
-__device__ __forceinline__ GeluParts gelu_parts(float x) {
-    float xx = x * x;
-    float u = x * ((float)(2.0 * GELU_A) + (float)(2.0 * GELU_A * GELU_B) * xx);
-    float slope = (float)(2.0 * GELU_A) + (float)(6.0 * GELU_A * GELU_B) * xx;
-    return {sigmoid(u), slope, (float)(12.0 * GELU_A * GELU_B) * x};
-}
-
-__device__ float value_at(u32 kind, float x) {
-    switch (kind) {
-    case RELU: return x < 0.0f ? 0.0f : x;
-    case GELU: return x * distribution(x);
-    case GELU_TANH: return x * gelu_parts(x).s;
-    case SILU: return x * sigmoid(x);
-    case SIGMOID: return sigmoid(x);
-    case TANH: return tanh_of(x);
-    case EXP: return exp_of(x);
-    case LN: return logf(x);
-    case SQRT: return sqrtf(x);
-    case RSQRT: return 1.0f / sqrtf(x);
-    case RECIP: return 1.0f / x;
-    default: return x * x;
-    }
-}
 
 __device__ float slope_at(u32 kind, float x) {
     switch (kind) {
@@ -124,11 +81,20 @@ extern "C" __global__ void fill(float *out, float value, u64 n) {
 }
 
 extern "C" __global__ void unary(u32 kind, const float *x, float *out, u64 n) {
-    for (u64 i = grid_first(); i < n; i += grid_step()) out[i] = value_at(kind, x[i]);
+    for (u64 i = grid_first(); i < (n + 3) / 4; i += grid_step())
+        put_four(out, i, n, values_at(kind, get_four(x, i, n)), 0);
 }
 
 extern "C" __global__ void unary_grad(u32 kind, const float *x, const float *dy, u32 add, float *out, u64 n) {
-    for (u64 i = grid_first(); i < n; i += grid_step()) put(out + i, slope_at(kind, x[i]) * dy[i], add);
+    for (u64 i = grid_first(); i < (n + 3) / 4; i += grid_step()) {
+        float4 v = get_four(x, i, n), g = get_four(dy, i, n);
+#pragma unroll 1
+        for (u32 turns = 0; turns < 4; turns++) {
+            v = turned(v, slope_at(kind, v.x) * g.x);
+            g = turned(g, 0.0f);
+        }
+        put_four(out, i, n, v, add);
+    }
 }
 
 extern "C" __global__ void unary_grad2(u32 kind, const float *x, const float *dx, const float *dy, u32 add, float *out,
@@ -137,7 +103,11 @@ extern "C" __global__ void unary_grad2(u32 kind, const float *x, const float *dx
 }
 
 extern "C" __global__ void affine(float alpha, float beta, const float *x, u32 add, float *y, u64 n) {
-    for (u64 i = grid_first(); i < n; i += grid_step()) put(y + i, alpha * x[i] + beta, add);
+    for (u64 i = grid_first(); i < (n + 3) / 4; i += grid_step()) {
+        float4 v = get_four(x, i, n);
+        v = make_float4(alpha * v.x + beta, alpha * v.y + beta, alpha * v.z + beta, alpha * v.w + beta);
+        put_four(y, i, n, v, add);
+    }
 }
 
 extern "C" __global__ void binary(u32 kind, const float *a, const float *b, u32 add, float *out, u64 n) {

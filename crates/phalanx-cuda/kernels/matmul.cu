@@ -1,14 +1,25 @@
-// What cuBLAS leaves: bias and ReLU after a product, and products of layouts that it does not take.
+// What cuBLAS leaves: bias and activation after a product, and products of layouts that it does not take.
 
-#include "common.cuh"
+#include "unary.cuh"
 
-// y = act(y + bias) for rows of n; `bias` may be null. A block takes a row.
-extern "C" __global__ void bias_act(u64 rows, u64 n, const float *bias, u32 relu, float *y) {
-    for (u64 row = blockIdx.x; row < rows; row += gridDim.x)
-        for (u64 i = threadIdx.x; i < n; i += blockDim.x) {
-            float v = bias ? y[row * n + i] + bias[i] : y[row * n + i];
-            y[row * n + i] = relu && v < 0.0f ? 0.0f : v;
+// No activation, as a kind.
+#define NO_ACT 0xffffffffu
+
+// y = act(sums + bias) for rows of n; `bias` may be null. The sums get the bias too where they lie apart from y. A block of
+// 32 x 8 threads takes eight rows, a thread four neighbours of a row at a time.
+extern "C" __global__ void bias_act(u64 rows, u64 n, const float *bias, u32 act, float *sums, float *y) {
+    for (u64 row = (u64)blockIdx.x * ROWS_AT_ONCE + threadIdx.y; row < rows; row += (u64)gridDim.x * ROWS_AT_ONCE) {
+        float *from = sums + row * n;
+        for (u64 i = threadIdx.x; i < (n + 3) / 4; i += COLUMNS) {
+            float4 v = get_four(from, i, n);
+            if (bias) {
+                float4 b = get_four(bias, i, n);
+                v = make_float4(v.x + b.x, v.y + b.y, v.z + b.z, v.w + b.w);
+                if (sums != y) put_four(from, i, n, v, 0);
+            }
+            put_four(y + row * n, i, n, act == NO_ACT ? v : values_at(act, v), 0);
         }
+    }
 }
 
 // How a matrix lies: steps from row to row, column to column, and matrix to matrix of a batch.

@@ -23,6 +23,48 @@ extern "C" __global__ void layer_norm(u64 rows, u64 d, float eps, const float *x
     }
 }
 
+// As `layer_norm` for rows of at most 4 * WARP * FOURS, divisible by four and aligned for it: a warp takes a row, which it
+// holds in registers.
+#define FOURS 4
+extern "C" __global__ void layer_norm_held(u64 rows, u64 d, float eps, const float *x, const float *gain,
+                                           const float *bias, float *y, float *stats) {
+    float scale = 1.0f / (float)d;
+    u32 fours = (u32)(d / 4);
+    for (u64 row = grid_first() / WARP; row < rows; row += grid_step() / WARP) {
+        float4 held[FOURS];
+        float sum = 0.0f, squares = 0.0f;
+#pragma unroll
+        for (u32 part = 0; part < FOURS; part++) {
+            u32 i = part * WARP + lane();
+            if (i >= fours) break;
+            held[part] = four_at(x + row * d, i);
+            sum += (held[part].x + held[part].y) + (held[part].z + held[part].w);
+        }
+        float mean = warp_sum(sum) * scale;
+#pragma unroll
+        for (u32 part = 0; part < FOURS; part++) {
+            if (part * WARP + lane() >= fours) break;
+            float4 v = held[part];
+            v = make_float4(v.x - mean, v.y - mean, v.z - mean, v.w - mean);
+            squares += (v.x * v.x + v.y * v.y) + (v.z * v.z + v.w * v.w);
+            held[part] = v;
+        }
+        float rstd = 1.0f / sqrtf(warp_sum(squares) * scale + eps);
+#pragma unroll
+        for (u32 part = 0; part < FOURS; part++) {
+            u32 i = part * WARP + lane();
+            if (i >= fours) break;
+            float4 v = held[part], g = four_at(gain, i), b = four_at(bias, i);
+            v = make_float4(v.x * rstd * g.x + b.x, v.y * rstd * g.y + b.y, v.z * rstd * g.z + b.z, v.w * rstd * g.w + b.w);
+            put_four(y + row * d, i, d, v, 0);
+        }
+        if (lane() == 0) {
+            stats[2 * row] = mean;
+            stats[2 * row + 1] = rstd;
+        }
+    }
+}
+
 extern "C" __global__ void rms_norm(u64 rows, u64 d, float eps, const float *x, const float *gain, float *y,
                                     float *stats) {
     float scale = 1.0f / (float)d;

@@ -49,6 +49,11 @@ impl Grid {
         Grid { blocks: (blocks(n.div_ceil(128 / group)), 1, 1), threads: (128, 1, 1), shared: 0 }
     }
 
+    /// Blocks of 32 x 8 threads that share `rows` rows, eight at a time.
+    pub(crate) fn row_groups(rows: usize) -> Self {
+        Grid { blocks: (blocks(rows.div_ceil(8)), 1, 1), threads: (32, 8, 1), shared: 0 }
+    }
+
     /// Tiles of 32 columns in blocks of 32 x 8 threads, for each of `outer` matrices.
     pub(crate) fn columns(columns: usize, outer: usize) -> Self {
         let outer = u16::try_from(outer).unwrap_or(MOST_OUTER).into();
@@ -73,6 +78,7 @@ mod tests {
         assert_eq!(Grid::rows(0, 7).blocks.0, 0);
         // eight groups of sixteen threads a block
         assert_eq!([0, 8, 9].map(|n| Grid::groups(n, 16).blocks.0), [0, 1, 2]);
+        assert_eq!([0, 8, 9].map(|n| Grid::row_groups(n).blocks.0), [0, 1, 2]);
         // the second extent of a grid has 16 bits
         assert_eq!(Grid::columns(33, 100_000).blocks, (2, 65_535, 1));
         assert_eq!(Grid::columns(33, 0).blocks, (2, 0, 1));

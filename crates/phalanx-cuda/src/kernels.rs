@@ -112,7 +112,7 @@ kernels! {
     fn moments(x: Ptr, n: u64, runs: u64, out: Ptr);
     fn row_dots(a: Ptr, b: Ptr, rows: u64, d: u64, step_b: u64, runs: u64, out: Ptr);
 
-    fn bias_act(rows: u64, n: u64, bias: Ptr, relu: u32, y: Ptr);
+    fn bias_act(rows: u64, n: u64, bias: Ptr, act: u32, sums: Ptr, y: Ptr);
     fn matmul_any(
         batch: u32, m: u32, n: u32, k: u32, a: Ptr, b: Ptr, c: Ptr, of_a: Layout, of_b: Layout, of_c: Layout, add: u32,
         sums: u32,
@@ -142,6 +142,7 @@ kernels! {
     fn attention_dkv_128(a: Attention, qkv: Ptr, lse: Ptr, dy: Ptr, along: Ptr, add: u32, dqkv: Ptr);
 
     fn layer_norm(rows: u64, d: u64, eps: f32, x: Ptr, gain: Ptr, bias: Ptr, y: Ptr, stats: Ptr);
+    fn layer_norm_held(rows: u64, d: u64, eps: f32, x: Ptr, gain: Ptr, bias: Ptr, y: Ptr, stats: Ptr);
     fn rms_norm(rows: u64, d: u64, eps: f32, x: Ptr, gain: Ptr, y: Ptr, stats: Ptr);
     fn norm_grad(rows: u64, d: u64, per_row: u32, x: Ptr, gain: Ptr, stats: Ptr, dy: Ptr, add: u32, dx: Ptr);
     fn norm_gains(

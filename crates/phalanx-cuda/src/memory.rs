@@ -124,13 +124,6 @@ fn inside(range: &Range<usize>, len: usize) {
     assert!(range.start <= range.end && range.end <= len, "{range:?} of {len} elements");
 }
 
-impl<'a, T> CudaView<'a, T> {
-    /// What was written, to be read.
-    pub(crate) fn of(written: &'a CudaViewMut<'_, T>) -> Self {
-        CudaView { device: written.device, at: written.at, len: written.len, buf: PhantomData }
-    }
-}
-
 #[expect(clippy::len_without_is_empty, reason = "of an operand, only the extents are asked")]
 impl<T> CudaView<'_, T> {
     /// The address of the first element on the device.

@@ -102,8 +102,8 @@ impl<B: Backend> Pass<'_, '_, B> {
         }
         let [value, tangent] = std::mem::take(&mut self.inner.grads[id.at()]);
         if value.is_some() || tangent.is_some() {
-            let grads = Grads { shape: self.inner.shape(id), value, tangent };
-            self.rule(id, op, &grads)?;
+            let mut grads = Grads { shape: self.inner.shape(id), value, tangent };
+            self.rule(id, op, &mut grads)?;
             [grads.value, grads.tangent].into_iter().flatten().for_each(|b| self.inner.pool.give(b));
         }
         let held = &mut self.inner.values[id.at()];
@@ -183,7 +183,8 @@ impl<B: Backend> Pass<'_, '_, B> {
         Ok(())
     }
 
-    fn rule(&mut self, id: Id, op: Op, grads: &Grads<B>) -> Result<(), NnError> {
+    /// A rule may keep the buffers of `grads`.
+    fn rule(&mut self, id: Id, op: Op, grads: &mut Grads<B>) -> Result<(), NnError> {
         let shape = grads.shape;
         match op {
             Op::Input | Op::Param(_) | Op::Reshape(_) => Ok(()),
@@ -296,13 +297,22 @@ impl<B: Backend> Pass<'_, '_, B> {
         Ok(())
     }
 
-    fn binary(&mut self, kind: BinaryKind, a: Id, b: Id, grads: &Grads<B>) -> Result<(), NnError> {
+    fn binary(&mut self, kind: BinaryKind, a: Id, b: Id, grads: &mut Grads<B>) -> Result<(), NnError> {
         let shape = grads.shape;
         match kind {
             BinaryKind::Add => {
                 [a, b].into_iter().for_each(|operand| self.observe_offset(operand, grads));
-                self.sum_to(a, grads)?;
-                self.sum_to(b, grads)
+                // the operand that was not broadcast comes last: it may keep the gradient
+                let is_whole = |operand| self.inner.shape(operand).len() == shape.len();
+                let [first, last] = if is_whole(b) { [a, b] } else { [b, a] };
+                self.sum_to(first, grads)?;
+                if self.inner.shape(last).len() != shape.len() || grads.has(Side::Tangent) {
+                    return self.sum_to(last, grads);
+                }
+                match grads.value.take() {
+                    Some(value) => self.deliver(last, value, shape.len()),
+                    None => Ok(()),
+                }
             }
             BinaryKind::Sub => {
                 self.sum_to(a, grads)?;

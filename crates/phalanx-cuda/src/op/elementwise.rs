@@ -8,7 +8,7 @@ use phalanx_tensor::op::{BinaryKind, ElementwiseOps, Strided, UnaryKind};
 use phalanx_tensor::rng::Stream;
 use phalanx_tensor::{Float as _, Write};
 
-// the enums of `elementwise.cu` have these in this order: a kind more needs a kernel
+// the enums of the kernels have these in this order: a kind more needs a kernel
 const _: () = assert!(UnaryKind::ALL.len() == 12 && BinaryKind::ALL.len() == 4);
 
 /// Where a kind is in the kernels' list.
@@ -16,7 +16,7 @@ const _: () = assert!(UnaryKind::ALL.len() == 12 && BinaryKind::ALL.len() == 4);
 /// # Panics
 /// With a kind that is not listed.
 #[track_caller]
-fn code<K: PartialEq + std::fmt::Debug>(list: &[K], kind: &K) -> u32 {
+pub(super) fn code<K: PartialEq + std::fmt::Debug>(list: &[K], kind: &K) -> u32 {
     match (0..).zip(list).find(|(_, held)| *held == kind) {
         Some((code, _)) => code,
         None => panic!("{kind:?} has no kernel"),
@@ -31,7 +31,13 @@ impl ElementwiseOps for Cuda {
     fn unary(&self, kind: UnaryKind, x: CudaView<'_, f32>, out: CudaViewMut<'_, f32>) {
         assert_eq!(x.len(), out.len(), "unary");
         let n = out.len();
-        self.device.unary(Grid::over(n), code(&UnaryKind::ALL, &kind), x.on(self), out.on(self), n as u64);
+        self.device.unary(
+            Grid::over(n.div_ceil(4)),
+            code(&UnaryKind::ALL, &kind),
+            x.on(self),
+            out.on(self),
+            n as u64,
+        );
     }
 
     fn unary_grad(
@@ -45,7 +51,7 @@ impl ElementwiseOps for Cuda {
         assert!(x.len() == out.len() && dy.len() == out.len(), "unary_grad");
         let (n, kind) = (out.len(), code(&UnaryKind::ALL, &kind));
         let [x, dy, out] = [x.on(self), dy.on(self), out.on(self)];
-        self.device.unary_grad(Grid::over(n), kind, x, dy, adds(write), out, n as u64);
+        self.device.unary_grad(Grid::over(n.div_ceil(4)), kind, x, dy, adds(write), out, n as u64);
     }
 
     fn unary_grad2(
@@ -94,7 +100,15 @@ impl ElementwiseOps for Cuda {
         assert_eq!(x.len(), y.len(), "affine");
         let n = y.len();
         let [alpha, beta] = [alpha, beta].map(f32::from_f64);
-        self.device.affine(Grid::over(n), alpha, beta, x.on(self), adds(write), y.on(self), n as u64);
+        self.device.affine(
+            Grid::over(n.div_ceil(4)),
+            alpha,
+            beta,
+            x.on(self),
+            adds(write),
+            y.on(self),
+            n as u64,
+        );
     }
 
     fn dropout(

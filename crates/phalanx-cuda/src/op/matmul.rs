@@ -1,15 +1,18 @@
 //! Matrix products.
 
 use super::adds;
+use super::elementwise::code;
 use crate::blas::Gemm;
 use crate::grid::{Grid, MOST_OUTER};
 use crate::kernels::{Layout, Ptr};
 use crate::{Cuda, CudaView, CudaViewMut};
 use phalanx_tensor::Write;
-use phalanx_tensor::op::{ElementwiseOps as _, Mat, MatmulOps, MatmulSpec, UnaryKind};
+use phalanx_tensor::op::{Mat, MatmulOps, MatmulSpec, UnaryKind};
 
 /// Rows and columns of a block of `matmul_any`.
 const TILE: u32 = 16;
+/// No activation, as `bias_act` has it.
+const NO_ACT: u32 = u32::MAX;
 
 impl MatmulOps for Cuda {
     /// # Numerics
@@ -52,23 +55,17 @@ impl MatmulOps for Cuda {
             b: Mat::dense(n, k).t(),
             c: Mat::dense(m, n),
         };
-        let relu = act == Some(UnaryKind::Relu);
+        let y = y.on(self);
         let sums = match (&pre, act) {
-            (Some(pre), Some(_)) if !relu => pre.on(self),
-            _ => y.on(self),
+            (_, None | Some(UnaryKind::Relu)) => y,
+            (Some(pre), Some(_)) => pre.on(self),
+            (None, Some(_)) => unreachable!("an activation other than ReLU keeps its input"),
         };
         self.product(&spec, x.on(self), w.on(self), Write::Set, sums);
-        if bias.is_some() || relu {
+        if bias.is_some() || act.is_some() {
             let bias = bias.map_or(0, |bias| bias.on(self));
-            self.device.bias_act(Grid::rows(m, n), m as u64, n as u64, bias, u32::from(relu), sums);
-        }
-        match (act, pre) {
-            (None | Some(UnaryKind::Relu), _) => {}
-            (Some(kind), Some(pre)) => {
-                let held = CudaView::of(&pre);
-                self.unary(kind, held, y);
-            }
-            (Some(_), None) => unreachable!("an activation other than ReLU keeps its input"),
+            let act = act.map_or(NO_ACT, |kind| code(&UnaryKind::ALL, &kind));
+            self.device.bias_act(Grid::row_groups(m), m as u64, n as u64, bias, act, sums, y);
         }
     }
 }

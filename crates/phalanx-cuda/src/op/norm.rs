@@ -7,6 +7,9 @@ use crate::{Cuda, CudaView, CudaViewMut};
 use phalanx_tensor::op::{NormOps, ReduceOps as _};
 use phalanx_tensor::{Float as _, Write};
 
+/// Numbers of a row that `layer_norm_held` takes: 4 x 32 x FOURS.
+const MOST_HELD: usize = 512;
+
 impl NormOps for Cuda {
     fn layer_norm(
         &self,
@@ -21,10 +24,15 @@ impl NormOps for Cuda {
         assert!(x.len() == y.len() && gain.len() == d && bias.len() == d, "layer_norm");
         assert_eq!(stats.len() * d, 2 * x.len(), "layer_norm");
         let rows = x.len() / d.max(1);
-        let (grid, eps) = (Grid::rows(rows, d), f32::from_f64(eps));
-        let [x, gain, bias, y, stats] =
-            [x.on(self), gain.on(self), bias.on(self), y.on(self), stats.on(self)];
-        self.device.layer_norm(grid, rows as u64, d as u64, eps, x, gain, bias, y, stats);
+        let eps = f32::from_f64(eps);
+        let operands = [x.on(self), gain.on(self), bias.on(self), y.on(self)];
+        let ([x, gain, bias, y], stats) = (operands, stats.on(self));
+        let (grid, extents) = (Grid::rows(rows, d), [rows as u64, d as u64]);
+        if d <= MOST_HELD && d.is_multiple_of(4) && operands.iter().all(|at| at.is_multiple_of(16)) {
+            let grid = Grid::groups(rows, 32);
+            return self.device.layer_norm_held(grid, extents[0], extents[1], eps, x, gain, bias, y, stats);
+        }
+        self.device.layer_norm(grid, extents[0], extents[1], eps, x, gain, bias, y, stats);
     }
 
     fn layer_norm_grad(

@@ -3,7 +3,7 @@
 use crate::held::{Held, WRITES, assert_close, both, gpu, normals};
 use phalanx_cuda::{Cuda, Products};
 use phalanx_tensor::Write;
-use phalanx_tensor::op::{Mat, MatmulOps, MatmulSpec, UnaryKind};
+use phalanx_tensor::op::{ElementwiseOps as _, Mat, MatmulOps, MatmulSpec, UnaryKind};
 
 fn compare(spec: &MatmulSpec, lens: [usize; 3]) {
     let [a, b, c] = [normals(lens[0], 1), normals(lens[1], 2), normals(lens[2], 3)];
@@ -86,7 +86,7 @@ fn nothing_times_something() {
 
 #[test]
 fn linear_layers() {
-    for (m, n, k) in [(1, 1, 1), (33, 10, 64), (5, 65, 3), (0, 4, 4)] {
+    for (m, n, k) in [(1, 1, 1), (33, 10, 64), (5, 65, 3), (9, 132, 2), (0, 4, 4)] {
         let [x, w, bias] = [normals(m * k, 1), normals(n * k, 2), normals(n, 3)];
         for act in [None, Some(UnaryKind::Relu), Some(UnaryKind::GeluTanh)] {
             for has_bias in [true, false] {
@@ -115,6 +115,27 @@ fn linear_layers() {
                 );
             }
         }
+    }
+}
+
+/// One kernel adds the bias and applies the activation: to the bits of doing one after the other.
+#[test]
+fn activations_of_linear_layers() {
+    let d = gpu();
+    for (kind, (m, n)) in UnaryKind::ALL.into_iter().zip([(9, 4), (7, 5), (1, 257)].into_iter().cycle()) {
+        let [x, w, bias] = [normals(m, 1), normals(n, 2), normals(n, 3)];
+        let (x, w, bias) = (Held::new(&d, &x), Held::new(&d, &w), Held::new(&d, &bias));
+        let old = vec![9.0; m * n];
+        let (mut pre, mut y, mut twice) = (Held::new(&d, &old), Held::new(&d, &old), Held::new(&d, &old));
+        let write = pre.write();
+        d.linear(m, n, 1, x.view(), w.view(), Some(bias.view()), Some(kind), Some(write), y.write());
+        if kind == UnaryKind::Relu {
+            // which keeps no input
+            d.linear(m, n, 1, x.view(), w.view(), Some(bias.view()), None, None, pre.write());
+        }
+        d.unary(kind, pre.view(), twice.write());
+        let bits = |held: &Held<_>| held.get().into_iter().map(f32::to_bits).collect::<Vec<_>>();
+        assert_eq!(bits(&y), bits(&twice), "{kind:?}");
     }
 }
 

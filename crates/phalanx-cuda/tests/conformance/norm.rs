@@ -3,7 +3,8 @@
 use crate::held::{Held, WRITES, assert_close, assert_close_f64, both, normals};
 use phalanx_tensor::op::NormOps;
 
-const EXTENTS: [(usize, usize); 6] = [(1, 1), (33, 32), (7, 65), (3, 257), (2, 1100), (300, 5)];
+const EXTENTS: [(usize, usize); 9] =
+    [(1, 1), (33, 32), (7, 65), (3, 257), (2, 1100), (300, 5), (5, 132), (3, 512), (2, 516)];
 
 #[test]
 fn layer_norm_and_its_gradients() {
