@@ -216,31 +216,15 @@ impl Part {
 /// Tiles of products that keep a device busy, the side of one, and columns that make a product worth while.
 const ENOUGH_TILES: usize = 400;
 const TILE: usize = 64;
-const LEAST_COLUMNS: usize = 1 << 11;
+const LEAST_COLUMNS: usize = 1 << 10;
 
-/// How the columns that a product sums over are cut into several products. A function of the extents alone, and so are the
-/// bits.
-#[derive(Debug, PartialEq, Eq)]
-struct Cut {
-    count: usize,
-    /// Columns of each, a multiple of 4 if there are several.
-    columns: usize,
-    /// Columns left for one more.
-    rest: usize,
-}
-
-impl Cut {
-    /// Many where `m x n` is small and `k` is long.
-    fn new(m: usize, n: usize, k: usize) -> Cut {
-        let tiles = (m.div_ceil(TILE) * n.div_ceil(TILE)).max(1);
-        let most = (ENOUGH_TILES / tiles).min(k / LEAST_COLUMNS);
-        if most < 2 {
-            return Cut { count: 1, columns: k, rest: 0 };
-        }
-        let count = (most / 2 + 1..=most).rev().find(|count| k.is_multiple_of(4 * count)).unwrap_or(most);
-        let columns = k / count / 4 * 4;
-        Cut { count, columns, rest: k - count * columns }
-    }
+/// Into how many products of neighbouring columns, a multiple of 4 of them each, a product `m x n` that sums over `k` columns is
+/// cut: many where `m x n` is small and `k` is long. A function of the extents alone, and so are the last bits. Where nothing
+/// divides the columns there is one: a short rest would cost as much as all others.
+fn products(m: usize, n: usize, k: usize) -> usize {
+    let tiles = (m.div_ceil(TILE) * n.div_ceil(TILE)).max(1);
+    let most = (ENOUGH_TILES / tiles).min(k / LEAST_COLUMNS);
+    (most / 2 + 1..=most).rev().find(|count| k.is_multiple_of(4 * count)).unwrap_or(1)
 }
 
 /// Where the gradient of the sums comes from.
@@ -296,24 +280,18 @@ impl Cuda {
     /// The gradient of a part's weight from that of its sums, `og x width`, and its columns, `taps x width`.
     fn weight_grad(&self, part: &Part, dsums: Ptr, columns: Ptr, write: Write, to: Ptr) {
         let (m, n, width) = (part.og, part.taps, part.width);
-        let cut = Cut::new(m, n, width);
-        // some columns of both operands, from `first`, each of `batch` products
-        let of = |batch: usize, k: usize, first: usize| {
-            let beside = |rows| Mat { offset: first, batch: k, ..Mat::dense(rows, width) };
-            MatmulSpec { batch, m, n, k, a: beside(m), b: beside(n).t(), c: Mat::dense(m, n) }
-        };
-        if cut.count == 1 {
-            return self.product(&of(1, width, 0), dsums, columns, write, to);
+        let count = products(m, n, width);
+        let columns_of_one = width / count;
+        let beside = |rows| Mat { batch: columns_of_one, ..Mat::dense(rows, width) };
+        let (batch, k) = (count, columns_of_one);
+        let all = MatmulSpec { batch, m, n, k, a: beside(m), b: beside(n).t(), c: Mat::dense(m, n) };
+        if count == 1 {
+            return self.product(&all, dsums, columns, write, to);
         }
-        let all = cut.count + usize::from(cut.rest > 0);
-        let Some(sums) = self.scratch::<f32>(all * m * n) else { return };
-        self.product(&of(cut.count, cut.columns, 0), dsums, columns, Write::Set, sums.at());
-        if cut.rest > 0 {
-            let last = sums.at() + 4 * (cut.count * m * n) as u64;
-            self.product(&of(1, cut.rest, width - cut.rest), dsums, columns, Write::Set, last);
-        }
+        let Some(sums) = self.scratch::<f32>(count * m * n) else { return };
+        self.product(&all, dsums, columns, Write::Set, sums.at());
         let (grid, inner) = (Grid::columns(m * n, 1), (m * n) as u64);
-        self.device.sum_columns(grid, sums.at(), 1, all as u64, inner, 1, adds(write), to);
+        self.device.sum_columns(grid, sums.at(), 1, count as u64, inner, 1, adds(write), to);
     }
 
     /// The gradient of the weight of each image of a part, `images x og x taps`, from that of the sums.
@@ -339,22 +317,17 @@ impl Cuda {
 
 #[cfg(test)]
 mod tests {
-    use super::Cut;
+    use super::products;
 
     #[test]
     fn long_sums_of_small_matrices_are_cut() {
-        let cut = |m, n, k| {
-            let Cut { count, columns, rest } = Cut::new(m, n, k);
-            assert_eq!(count * columns + rest, k);
-            [count, columns, rest]
-        };
         // of 330 images of 24 x 24, then of 1024 of 28 x 28
-        assert_eq!(cut(64, 288, 330 * 576), [80, 2376, 0]);
-        assert_eq!(cut(6, 25, 1024 * 784), [392, 2048, 0]);
-        // short, large, and of an odd length
-        assert_eq!([cut(6, 25, 4095), cut(6, 25, 4096)], [[1, 4095, 0], [2, 2048, 0]]);
-        assert_eq!(cut(1024, 1024, 1 << 20), [1, 1 << 20, 0]);
-        assert_eq!([cut(6, 25, 4097), cut(1, 1, 5 * 870)], [[2, 2048, 1], [2, 2172, 6]]);
-        assert_eq!(cut(0, 0, 0), [1, 0, 0]);
+        assert_eq!(products(64, 288, 330 * 576), 80);
+        assert_eq!(products(6, 25, 1024 * 784), 392);
+        // short, large, and of a length that nothing divides
+        assert_eq!([products(6, 25, 2044), products(6, 25, 2048)], [1, 2]);
+        assert_eq!(products(1024, 1024, 1 << 20), 1);
+        assert_eq!(products(6, 25, 4097), 1);
+        assert_eq!(products(0, 0, 0), 1);
     }
 }

@@ -17,7 +17,7 @@ pub(crate) fn specs() -> Vec<ConvSpec> {
         ConvSpec { n: 3, c: 2, hw: [5, 7], kernel: [3, 3], padding: [1, 1], ..base },
         ConvSpec { c: 2, hw: [6, 5], o: 4, padding: [2, 2], groups: 2, ..base },
         ConvSpec { n: 17, hw: [9, 9], o: 3, kernel: [2, 2], ..base },
-        // columns enough to cut the gradient of the weight, into equal parts and with a rest
+        // columns enough to cut the gradient of the weight, which divide and which do not
         ConvSpec { n: 17, hw: [17, 17], o: 3, kernel: [2, 2], ..base },
         ConvSpec { n: 5, hw: [31, 30], o: 3, kernel: [2, 2], ..base },
         ConvSpec { n: 0, ..base },
