@@ -72,7 +72,8 @@ impl<B: TrainBackend> Resident<B> {
         graph.input_rows((table, samples), &self.drawn, Shape::new(&of_all))
     }
 
-    pub(crate) fn labels(&self) -> &[u32] {
+    /// The labels of the samples drawn.
+    pub(crate) fn drawn_labels(&self) -> &[u32] {
         &self.drawn_labels
     }
 }

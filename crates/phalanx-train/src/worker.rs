@@ -393,7 +393,7 @@ impl<'a, B: TrainBackend> Worker<'a, B> {
         let (loss, hits) = match (&self.resident, task) {
             (Some(resident), Task::Classify { features, .. }) if is_resident => {
                 let features = Features::Dense(resident.input(graph, features.dims())?);
-                losses_of(net, graph, task, features, resident.labels())?
+                losses_of(net, graph, task, features, resident.drawn_labels())?
             }
             _ => {
                 let held = Tile {
