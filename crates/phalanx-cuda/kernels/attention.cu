@@ -25,24 +25,6 @@ struct Attention {
 // Where lse and along of a head are.
 __device__ __forceinline__ u64 row_at(const Attention &a) { return ((u64)blockIdx.z * a.heads + blockIdx.y) * a.time; }
 
-// e^x for x that is not above 0, but for rounding; NaN stays NaN. The bits of exp_of.
-__device__ __forceinline__ float exp_below(float x) {
-    const float low = -87.33654f, magic = 12582912.0f;
-    float clamped = x < low ? low : x;
-    float shifted = fmaf(clamped, 1.44269504f, magic);
-    float n = shifted - magic;
-    float r = fmaf(n, 2.1219444e-4f, fmaf(n, -0.6933594f, clamped));
-    float p = fmaf(1.0f / 5040.0f, r, 1.0f / 720.0f);
-    p = fmaf(p, r, 1.0f / 120.0f);
-    p = fmaf(p, r, 1.0f / 24.0f);
-    p = fmaf(p, r, 1.0f / 6.0f);
-    p = fmaf(p, r, 0.5f);
-    p = fmaf(p, r, 1.0f);
-    p = fmaf(p, r, 1.0f);
-    float y = p * __int_as_float((int)(((u32)__float_as_int(shifted) << 23) + (127u << 23)));
-    return x < low ? 0.0f : y;
-}
-
 // Rows of D in shared memory, 16 bytes free after each GROUP, so that lanes read rows of several groups at once.
 template <u32 D, u32 GROUP> __device__ __forceinline__ constexpr u32 tile_at(u32 row) {
     return row * D + row / GROUP * 4;

@@ -4,6 +4,21 @@ use crate::held::{Held, Ids, WRITES, assert_bits, assert_close, both, gpu, ids, 
 use phalanx_tensor::op::{IndexOps, LossOps as _};
 use phalanx_tensor::{Backend as _, Write};
 
+/// Rows are added to a table in their order.
+#[track_caller]
+fn assert_scattered(d: usize, picked: &[u32], dy: &[f32], table: &[f32]) {
+    for write in WRITES {
+        assert_bits(
+            "scatter_rows",
+            both!(|b| {
+                let (dy, picked, mut table) = (Held::new(b, dy), Ids::new(b, picked), Held::new(b, table));
+                b.scatter_rows(d, picked.view(), dy.view(), write, table.write());
+                table.get()
+            }),
+        );
+    }
+}
+
 #[test]
 fn rows_are_gathered_and_scattered_in_order() {
     let extents =
@@ -20,17 +35,7 @@ fn rows_are_gathered_and_scattered_in_order() {
                 y.get()
             }),
         );
-        for write in WRITES {
-            assert_bits(
-                "scatter_rows",
-                both!(|b| {
-                    let (dy, picked, mut table) =
-                        (Held::new(b, &dy), Ids::new(b, &picked), Held::new(b, &table));
-                    b.scatter_rows(d, picked.view(), dy.view(), write, table.write());
-                    table.get()
-                }),
-            );
-        }
+        assert_scattered(d, &picked, &dy, &table);
         assert_bits(
             "one_hot",
             both!(|b| {
@@ -47,17 +52,7 @@ fn rows_are_gathered_and_scattered_in_order() {
 fn rows_of_a_large_table_are_scattered_in_order() {
     for (n, rows, d) in [(9, 2048, 1), (2500, 3077, 3)] {
         let (picked, table, dy) = (ids(n, rows as u64, 1), normals(rows * d, 2), normals(n * d, 3));
-        for write in WRITES {
-            assert_bits(
-                "scatter_rows",
-                both!(|b| {
-                    let (dy, picked, mut table) =
-                        (Held::new(b, &dy), Ids::new(b, &picked), Held::new(b, &table));
-                    b.scatter_rows(d, picked.view(), dy.view(), write, table.write());
-                    table.get()
-                }),
-            );
-        }
+        assert_scattered(d, &picked, &dy, &table);
     }
 }
 
