@@ -1,16 +1,19 @@
 //! Blocking collectives.
 
 use crate::announce::{Announcement, Heard, PAYLOAD_BYTES};
-use crate::error::MpiError;
-use crate::ffi::{Exchange, Layout, MOST, Placed};
+use crate::ffi::{Message, Request};
 use crate::lane::{Lane, Local};
-use crate::slices::{self, Among, place};
+use crate::slices::Among;
+use bytemuck::NoUninit;
 use phalanx_comm::backend::{self, Arithmetic, fold_ranks};
 use phalanx_comm::{Call, CommError, Element, OpKind, Rank, ReduceOp};
+use std::ops::Range;
 use std::time::Duration;
 
 /// Bytes that are exchanged with each rank at a time: memory for them is bounded, and no call counts beyond 32 bits.
 const PIECE_BYTES: usize = 4 << 20;
+/// Bytes of a buffer that are reduced at a time.
+const CHUNK_BYTES: usize = 1 << 20;
 
 impl Lane {
     /// One blocking collective: announces `call` with `payload`, waits for all, and runs `then` if all called the same.
@@ -27,9 +30,7 @@ impl Lane {
         let seq = self.next_after_drain(local)?;
         self.wait_for_slot(&call, seq)?;
         let begun = self.family.now();
-        let mut announcement = Announcement::new(seq, &call, bytes, begun);
-        announcement.carry(payload);
-        let mut announced = self.announce(&announcement)?;
+        let mut announced = self.announce(&Announcement::new(seq, &call, bytes, begun, payload))?;
         self.note(seq, call.op, bytes, begun);
         let late = |rank| self.is_late(rank, seq);
         let waited = self.wait_until(&call, seq, &mut || self.is_heard(&mut announced, seq), &late)?;
@@ -43,6 +44,7 @@ impl Lane {
         let result = self.with_heard(&announced, seq, &call, |heard| then(heard, &mut data));
         (local.stage, local.scratch) = (stage, scratch);
         let result = result?;
+        self.recycle(announced);
         if let Some(board) = &self.board {
             board.done(seq);
         }
@@ -55,8 +57,7 @@ impl Lane {
         loop {
             let mut inbox = self.inbox();
             if local.queue.is_empty() && inbox.ops.is_empty() {
-                inbox.last += 1;
-                return Ok(inbox.last);
+                return Ok(inbox.next_seq());
             }
             drop(inbox);
             self.drain(local)?;
@@ -85,9 +86,18 @@ impl Lane {
                 Ok(())
             });
         }
+        if bytes <= self.inline_bytes() {
+            let payload = bytemuck::cast_slice(buf).to_vec();
+            return self.meet(call, bytes, &payload, |heard, _| {
+                // their own messages, aligned as words are
+                let part = |rank| heard.payload_bytes(rank).map_or(&[][..], |numbers| &numbers[..bytes]);
+                fold_ranks(buf, self.size(), |rank| bytemuck::cast_slice(part(rank)), op);
+                Ok(())
+            });
+        }
         self.meet(call, bytes, &[], |_, data| match &self.stages {
             Some(_) => self.reduce_staged(data, buf, op),
-            None => slices::all_reduce(self.among(), buf, op, data.scratch).map_err(|e| self.broken(&e)),
+            None => self.reduce_between(data, buf, op),
         })
     }
 
@@ -129,6 +139,79 @@ impl Lane {
             unsafe { stages.get(self.me, bytemuck::cast_slice_mut(piece)) };
         }
         Ok(())
+    }
+
+    /// Reduces a buffer by messages, chunk by chunk, in rank order: each rank its slice of it.
+    fn reduce_between<T: Element>(
+        &self,
+        data: &mut Data<'_>,
+        buf: &mut [T],
+        op: ReduceOp,
+    ) -> Result<(), CommError> {
+        let (size, unit) = (self.size(), size_of::<T>());
+        for chunk in buf.chunks_mut(CHUNK_BYTES / unit) {
+            let len = chunk.len();
+            let part = |rank| backend::share(rank, size, len, unit);
+            let bytes = |rank| part(rank).start * unit..part(rank).end * unit;
+            let (mine, n) = (part(self.me), part(self.me).len());
+            let slices: Vec<_> = (0..size).map(bytes).collect();
+            let copies: Vec<_> = (0..size).map(|rank| rank * n * unit..(rank + 1) * n * unit).collect();
+            let received = self.exchange(data, in_words(&[chunk]), &slices, &copies)?;
+            let copies: &[T] = bytemuck::cast_slice(received);
+            fold_ranks(&mut chunk[mine.clone()], size, |rank| &copies[rank * n..(rank + 1) * n], op);
+            let total = in_words(&[&chunk[mine]]);
+            let received = self.exchange(data, total, &vec![0..n * unit; size], &slices)?;
+            chunk.copy_from_slice(bytemuck::cast_slice(received));
+        }
+        Ok(())
+    }
+
+    /// Sends the bytes `to[rank]` of `sent` to each rank, receives those of each where `from[rank]` says, and returns them.
+    ///
+    /// All of it lies in memory of this rank's own: one that waits in vain leaves it to MPI, and fails.
+    fn exchange<'a>(
+        &self,
+        data: &'a mut Data<'_>,
+        sent: Vec<u64>,
+        to: &[Range<usize>],
+        from: &[Range<usize>],
+    ) -> Result<&'a [u8], CommError> {
+        let end = from.iter().map(|range| range.end).max().unwrap_or(0);
+        let mut room = std::mem::take(data.scratch);
+        room.resize(room.len().max(end.div_ceil(8)), 0);
+        let (own_to, own_from) = (to[self.me].clone(), from[self.me].clone());
+        let own = &bytemuck::cast_slice::<_, u8>(&sent)[own_to];
+        bytemuck::cast_slice_mut::<_, u8>(&mut room)[own_from].copy_from_slice(own);
+        // received first, so that nothing arrives unexpected that is expected
+        let others = |ranges: &[Range<usize>], is_sent: bool| {
+            let others = ranges.iter().cloned().enumerate();
+            others
+                .filter(|(rank, range)| *rank != self.me && !range.is_empty())
+                .map(move |(rank, range)| (rank, range, is_sent))
+                .collect::<Vec<_>>()
+        };
+        let messages = [others(from, false), others(to, true)].concat();
+        let started = self.data.start_messages((sent, room), messages.len(), move |(sent, room), i| {
+            let (rank, range, is_sent) = messages[i].clone();
+            match is_sent {
+                true => Message::To(rank, &bytemuck::cast_slice(sent)[range]),
+                false => Message::From(rank, &mut bytemuck::cast_slice_mut(room)[range]),
+            }
+        });
+        let started = started.map_err(|error| self.broken(&error))?;
+        (_, *data.scratch) = self.complete(data, started)?;
+        Ok(&bytemuck::cast_slice(data.scratch)[..end])
+    }
+
+    /// Waits for what was started, and returns its memory.
+    fn complete<K>(&self, data: &Data<'_>, mut request: Request<K>) -> Result<K, CommError> {
+        let late = |rank| rank != self.me && self.is_late_in_work(rank, data.seq);
+        let mut ready = || request.test().map_err(|error| self.broken(&error));
+        self.wait_until(&data.call, data.seq, &mut ready, &late)?;
+        match request.take() {
+            Some(kept) => Ok(kept),
+            None => unreachable!("looked at until it was complete"),
+        }
     }
 
     /// Waits until all ranks have come to the next point of a staged reduction.
@@ -226,21 +309,11 @@ impl Lane {
         }
         for from in (0..most).step_by(PIECE_BYTES) {
             let piece = |n: usize| n.min(from)..n.min(from + PIECE_BYTES);
-            let pieces = counts.iter().map(|n| piece(*n).len());
-            let layout = Layout::of(pieces).ok_or_else(|| self.too_many(counts.len()))?;
-            let all: &mut [u8] =
-                bytemuck::cast_slice_mut(place::<u64>(data.scratch, layout.len().div_ceil(8)));
-            let at: usize = counts[..self.me].iter().map(|n| piece(*n).len()).sum();
+            let arrive = one_after_the_other(counts.iter().map(|n| piece(*n).len()));
             let own = &send[piece(send.len())];
-            all[at..at + own.len()].copy_from_slice(own);
-            self.data
-                .all_gather_in_place(&Placed::of_mut(all, &layout, 1), 1)
-                .map_err(|e| self.broken(&e))?;
-            let mut rest = &all[..];
-            for (start, n) in starts.iter().zip(counts) {
-                let (part, tail) = rest.split_at(piece(*n).len());
-                recv[start + piece(*n).start..start + piece(*n).end].copy_from_slice(part);
-                rest = tail;
+            let all = self.exchange(data, in_words(&[own]), &vec![0..own.len(); self.size()], &arrive)?;
+            for ((start, n), at) in starts.iter().zip(counts).zip(arrive) {
+                recv[start + piece(*n).start..start + piece(*n).end].copy_from_slice(&all[at]);
             }
         }
         Ok(())
@@ -261,7 +334,7 @@ impl Lane {
         let starts: Vec<usize> =
             recv_counts.iter().scan(0, |end, n| Some(std::mem::replace(end, *end + n))).collect();
         self.meet(Call::new(kind).of(T::DTYPE, 0), size_of_val(send), &[], |_, data| {
-            let most = self.check_pairs(send_counts, recv_counts)?;
+            let most = self.check_pairs(data, send_counts, recv_counts)?;
             let piece = PIECE_BYTES / size_of::<T>();
             self.in_pieces(data, most, send, send_counts, recv_counts, |from, copies| {
                 let mut rest = copies;
@@ -276,11 +349,16 @@ impl Lane {
     }
 
     /// Whether all ranks expect what they are sent; the longest segment of any pair.
-    fn check_pairs(&self, send_counts: &[usize], recv_counts: &[usize]) -> Result<usize, CommError> {
+    fn check_pairs(
+        &self,
+        data: &mut Data<'_>,
+        send_counts: &[usize],
+        recv_counts: &[usize],
+    ) -> Result<usize, CommError> {
         let size = self.size();
         let own: Vec<u64> = send_counts.iter().chain(recv_counts).map(|n| *n as u64).collect();
-        let mut all = vec![0; 2 * size * size];
-        self.data.all_gather(&own, &mut all).map_err(|error| self.broken(&error))?;
+        let (sent, arrive) = (0..size_of_val(&own[..]), one_after_the_other(vec![16 * size; size]));
+        let all: &[u64] = bytemuck::cast_slice(self.exchange(data, own, &vec![sent; size], &arrive)?);
         let count = |rank: usize, at: usize| usize::try_from(all[rank * 2 * size + at]).unwrap_or(usize::MAX);
         for (from, to) in (0..size).flat_map(|from| (0..size).map(move |to| (from, to))) {
             let (sent, expected) = (count(from, to), count(to, size + from));
@@ -308,24 +386,13 @@ impl Lane {
         let (unit, step) = (size_of::<T>(), PIECE_BYTES / size_of::<T>());
         for from in (0..most).step_by(step) {
             let piece = |n: &usize| (*n).min(from)..(*n).min(from + step);
-            let layout = |counts: &[usize]| {
-                Layout::of(counts.iter().map(|n| piece(n).len())).ok_or_else(|| self.too_many(counts.len()))
-            };
-            let (sent, received) = (layout(send_counts)?, layout(recv_counts)?);
-            let mut packed = Vec::with_capacity(sent.len());
-            let mut start = 0;
-            for n in send_counts {
-                packed.extend_from_slice(&send[start..start + n][piece(n)]);
-                start += n;
-            }
-            let copies = place::<T>(data.scratch, received.len());
-            let exchange = Exchange {
-                send: Placed::of(bytemuck::cast_slice(&packed), &sent, unit),
-                recv: Placed::of_mut(bytemuck::cast_slice_mut(copies), &received, unit),
-                unit,
-            };
-            self.data.all_to_all(&exchange).map_err(|error| self.broken(&error))?;
-            arrived(from, copies);
+            let ranges = |counts: &[usize]| one_after_the_other(counts.iter().map(|n| piece(n).len() * unit));
+            let starts = one_after_the_other(send_counts.iter().copied());
+            let pieces: Vec<&[T]> =
+                starts.into_iter().zip(send_counts).map(|(at, n)| &send[at][piece(n)]).collect();
+            let copies =
+                self.exchange(data, in_words(&pieces), &ranges(send_counts), &ranges(recv_counts))?;
+            arrived(from, bytemuck::cast_slice(copies));
         }
         Ok(())
     }
@@ -334,7 +401,7 @@ impl Lane {
         let is_root = root.index() == self.me;
         let bytes = if is_root { buf.len() } else { 0 };
         let inline = if is_root && bytes <= PAYLOAD_BYTES { buf.clone() } else { Vec::new() };
-        self.meet(Call::new(OpKind::Broadcast).from_root(root), bytes, &inline, |heard, _| {
+        self.meet(Call::new(OpKind::Broadcast).from_root(root), bytes, &inline, |heard, data| {
             if self.size() == 1 {
                 return Ok(());
             }
@@ -343,8 +410,12 @@ impl Lane {
                 heard.copy_payload(root.index(), buf);
                 return Ok(());
             }
-            let mut pieces = buf.chunks_mut(MOST);
-            pieces.try_for_each(|piece| self.data.broadcast(piece, root.index())).map_err(|e| self.broken(&e))
+            for piece in buf.chunks_mut(PIECE_BYTES) {
+                let started = self.data.start_broadcast(piece.to_vec(), root.index());
+                let started = started.map_err(|error| self.broken(&error))?;
+                piece.copy_from_slice(&self.complete(data, started)?);
+            }
+            Ok(())
         })
     }
 
@@ -358,16 +429,30 @@ impl Lane {
         let checked = CommError::check_len(self.world_rank(), op, what, got, need);
         checked.map_err(|error| self.family.fail(error))
     }
+}
 
-    /// Pieces of so many ranks are more than a call may count.
-    fn too_many(&self, ranks: usize) -> CommError {
-        let source = std::io::ErrorKind::InvalidInput.into();
-        self.broken(&MpiError::Memory {
-            what: "pieces for one call of MPI",
-            bytes: ranks * PIECE_BYTES,
-            source,
-        })
+/// Slices one after the other, in memory that holds elements of any type.
+fn in_words<T: NoUninit>(slices: &[&[T]]) -> Vec<u64> {
+    let bytes: usize = slices.iter().map(|slice| size_of_val(*slice)).sum();
+    let mut words = vec![0_u64; bytes.div_ceil(8)];
+    let mut rest: &mut [u8] = bytemuck::cast_slice_mut(&mut words);
+    for slice in slices {
+        let (place, tail) = rest.split_at_mut(size_of_val(*slice));
+        place.copy_from_slice(bytemuck::cast_slice(slice));
+        rest = tail;
     }
+    words
+}
+
+/// Ranges of these lengths.
+fn one_after_the_other(lens: impl IntoIterator<Item = usize>) -> Vec<Range<usize>> {
+    let mut end = 0;
+    let next = |n: usize| {
+        let start = end;
+        end += n;
+        start..end
+    };
+    lens.into_iter().map(next).collect()
 }
 
 /// What a blocking collective needs once all have announced it.

@@ -46,11 +46,11 @@ impl Board {
 
     /// Announces a collective whose slot is [free](Self::is_free).
     #[inline]
-    pub(crate) fn announce(&self, announcement: &Announcement) {
-        let seq = announcement.words[0];
+    pub(crate) fn announce(&self, announcement: &Announcement<'_>) {
+        let seq = announcement.seq();
         let slot = self.slot(self.me, seq);
-        for (place, word) in self.words[slot..].iter().zip(&announcement.words[..announcement.used]).skip(1) {
-            place.store(*word, Ordering::Relaxed);
+        for (place, word) in self.words[slot + 1..slot + WORDS].iter().zip(announcement.rest()) {
+            place.store(word, Ordering::Relaxed);
         }
         publish(&self.words[slot], seq);
     }
@@ -131,6 +131,11 @@ impl Heard for OnBoard<'_> {
     fn word(&self, rank: usize, at: usize) -> u64 {
         self.board.words[self.board.slot(rank, self.seq) + at].load(Ordering::Relaxed)
     }
+
+    fn payload_bytes(&self, _: usize) -> Option<&[u8]> {
+        // others may write there, as far as this process knows
+        None
+    }
 }
 
 #[cfg(test)]
@@ -150,8 +155,8 @@ mod tests {
     #[test]
     fn a_collective_is_heard_when_both_have_announced_it() {
         let [a, b] = two();
-        let mut announcement = Announcement::new(1, &Call::new(OpKind::Barrier), 8, 0);
-        announcement.carry_words([11]);
+        let payload = 11_u64.to_ne_bytes();
+        let announcement = Announcement::new(1, &Call::new(OpKind::Barrier), 8, 0, &payload);
         a.announce(&announcement);
         assert!(b.has_announced(0, 1) && !b.all_announced(1));
         b.announce(&announcement);

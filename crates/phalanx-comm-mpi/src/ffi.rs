@@ -96,6 +96,9 @@ pub(crate) fn finalize() -> Result<(), MpiError> {
 /// What a rank sends to all, and what it receives of all.
 pub(crate) type SentAndReceived = (Box<[u64]>, Box<[u64]>);
 
+/// The tag of messages that are told apart by their order.
+const MESSAGE: i32 = 0;
+
 /// A communicator of the library. It is freed with MPI as a whole: to free one is collective, and ranks drop theirs
 /// when they like.
 #[derive(Clone, Copy, Debug)]
@@ -229,100 +232,52 @@ impl Handle {
         }
     }
 
-    /// Collective: a segment to and from every rank, [`MOST`] elements or fewer each way.
-    pub(crate) fn all_to_all(self, exchange: &Exchange<'_>) -> Result<(), MpiError> {
-        let Exchange { send, recv, unit: unit_bytes } = exchange;
-        let unit = unit(*unit_bytes);
-        // SAFETY: both layouts were made to fit their buffers; a blocking call
-        let code = unsafe {
-            ffi::MPI_Alltoallv(
-                send.data.cast_const(),
-                send.layout.counts.as_ptr(),
-                send.layout.starts.as_ptr(),
-                unit,
-                recv.data,
-                recv.layout.counts.as_ptr(),
-                recv.layout.starts.as_ptr(),
-                unit,
-                self.0,
-            )
-        };
-        check("MPI_Alltoallv", code)
-    }
-
-    /// Collective: every rank's segment of `buf` to all ranks.
-    pub(crate) fn all_gather_in_place(self, buf: &Placed<'_>, unit_bytes: usize) -> Result<(), MpiError> {
-        let unit = unit(unit_bytes);
-        // SAFETY: the layout was made to fit the buffer; a blocking call
-        let code = unsafe {
-            ffi::MPI_Allgatherv(
-                in_place(),
-                0,
-                unit,
-                buf.data,
-                buf.layout.counts.as_ptr(),
-                buf.layout.starts.as_ptr(),
-                unit,
-                self.0,
-            )
-        };
-        check("MPI_Allgatherv", code)
-    }
-
-    /// As [`all_to_all`](Self::all_to_all), started, with memory that `keep` has on the heap.
-    pub(crate) fn start_all_to_all<K>(
-        self,
-        keep: K,
-        exchange: impl for<'a> FnOnce(&'a mut K) -> Exchange<'a>,
-    ) -> Result<Request<K>, MpiError> {
-        // SAFETY: the request owns what the exchange borrows until the call is complete
+    /// Starts the broadcast of the bytes of `root`, at most [`MOST`], into those of all, which the request owns.
+    pub(crate) fn start_broadcast(self, bytes: Vec<u8>, root: usize) -> Result<Request<Vec<u8>>, MpiError> {
+        // SAFETY: the request owns the bytes until it is complete
         unsafe {
-            Request::start(keep, |keep, request| {
-                let Exchange { send, recv, unit: unit_bytes } = exchange(keep);
-                let unit = unit(unit_bytes);
-                let code = ffi::MPI_Ialltoallv(
-                    send.data.cast_const(),
-                    send.layout.counts.as_ptr(),
-                    send.layout.starts.as_ptr(),
-                    unit,
-                    recv.data,
-                    recv.layout.counts.as_ptr(),
-                    recv.layout.starts.as_ptr(),
-                    unit,
-                    self.0,
-                    request,
-                );
-                check("MPI_Ialltoallv", code)
+            Request::start(bytes, |bytes, request| {
+                let (data, n) = (bytes.as_mut_ptr().cast(), count(bytes.len()));
+                check("MPI_Ibcast", ffi::MPI_Ibcast(data, n, unit(1), count(root), self.0, request))
             })
         }
     }
 
-    /// As [`all_gather_in_place`](Self::all_gather_in_place), started, with memory that `keep` has on the heap.
-    pub(crate) fn start_all_gather_in_place<K>(
+    /// Starts `count` messages in memory that `keep` has on the heap: `message(keep, i)` is the `i`th.
+    ///
+    /// Between two ranks they arrive in the order in which they were started, on the same communicator. No two of them may
+    /// lie in the same memory, unless both are sent.
+    pub(crate) fn start_messages<K>(
         self,
         keep: K,
-        unit_bytes: usize,
-        buf: impl for<'a> FnOnce(&'a mut K) -> Placed<'a>,
+        count: usize,
+        message: impl for<'a> Fn(&'a mut K, usize) -> Message<'a>,
     ) -> Result<Request<K>, MpiError> {
-        let unit = unit(unit_bytes);
-        // SAFETY: the request owns what the buffer borrows until the call is complete
+        // SAFETY: the request owns what the messages borrow until they are complete
         unsafe {
-            Request::start(keep, |keep, request| {
-                let buf = buf(keep);
-                let code = ffi::MPI_Iallgatherv(
-                    in_place(),
-                    0,
-                    unit,
-                    buf.data,
-                    buf.layout.counts.as_ptr(),
-                    buf.layout.starts.as_ptr(),
-                    unit,
-                    self.0,
-                    request,
-                );
-                check("MPI_Iallgatherv", code)
+            Request::start_each(keep, count, |keep, i, request| match message(keep, i) {
+                Message::To(rank, bytes) => self.send(bytes, rank, MESSAGE, request),
+                Message::From(rank, bytes) => {
+                    let (data, n, unit) = (bytes.as_mut_ptr().cast(), self::count(bytes.len()), unit(1));
+                    let rank = self::count(rank);
+                    check("MPI_Irecv", ffi::MPI_Irecv(data, n, unit, rank, MESSAGE, self.0, request))
+                }
             })
         }
+    }
+
+    /// # Safety
+    /// The bytes, at most [`MOST`], live and stay as they are until the request is complete.
+    unsafe fn send(
+        self,
+        bytes: &[u8],
+        to: usize,
+        tag: i32,
+        request: *mut MPI_Request,
+    ) -> Result<(), MpiError> {
+        let (data, n) = (bytes.as_ptr().cast(), count(bytes.len()));
+        // SAFETY: by contract
+        check("MPI_Isend", unsafe { ffi::MPI_Isend(data, n, unit(1), count(to), tag, self.0, request) })
     }
 
     /// Starts to send `bytes`, at most [`MOST`], which the request owns.
@@ -333,13 +288,7 @@ impl Handle {
         tag: i32,
     ) -> Result<Request<Box<[u8]>>, MpiError> {
         // SAFETY: the request owns the bytes until it is complete
-        unsafe {
-            Request::start(bytes, |bytes, request| {
-                let (data, n) = (bytes.as_ptr().cast(), count(bytes.len()));
-                let unit = unit(1);
-                check("MPI_Isend", ffi::MPI_Isend(data, n, unit, count(to), tag, self.0, request))
-            })
-        }
+        unsafe { Request::start(bytes, |bytes, request| self.send(bytes, to, tag, request)) }
     }
 
     /// A message of any rank, if one is there: its sender, its tag and its bytes.
@@ -383,77 +332,9 @@ impl Handle {
     }
 }
 
-/// Counts and starts of the segments of a buffer, one a rank.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub(crate) struct Layout {
-    counts: Vec<c_int>,
-    starts: Vec<c_int>,
-}
-
-impl Layout {
-    /// Segments one after the other; `None` when their sum is more than a call may count.
-    pub(crate) fn of(counts: impl IntoIterator<Item = usize>) -> Option<Self> {
-        let mut layout = Self::default();
-        let mut end = 0_usize;
-        for n in counts {
-            layout.counts.push(c_int::try_from(n).ok()?);
-            layout.starts.push(c_int::try_from(end).ok()?);
-            end += n;
-        }
-        c_int::try_from(end).ok().map(|_| layout)
-    }
-
-    /// Elements of all segments.
-    pub(crate) fn len(&self) -> usize {
-        let end = self.counts.last().zip(self.starts.last()).map_or(0, |(n, start)| n + start);
-        usize::try_from(end).unwrap_or(0)
-    }
-}
-
-/// A buffer with its layout.
+/// A message to a rank, or from one: as long as the other side has it.
 #[derive(Debug)]
-pub(crate) struct Placed<'a> {
-    data: *mut c_void,
-    layout: &'a Layout,
-}
-
-impl<'a> Placed<'a> {
-    /// A buffer that MPI writes.
-    ///
-    /// # Panics
-    /// When the layout, of elements of `unit` bytes, does not fit the buffer.
-    pub(crate) fn of_mut(buf: &'a mut [u8], layout: &'a Layout, unit: usize) -> Self {
-        assert!(layout.len() * unit <= buf.len(), "{} elements in {} bytes", layout.len(), buf.len());
-        Self { data: buf.as_mut_ptr().cast(), layout }
-    }
-
-    /// A buffer that MPI only reads.
-    ///
-    /// # Panics
-    /// As [`of_mut`](Self::of_mut).
-    pub(crate) fn of(buf: &'a [u8], layout: &'a Layout, unit: usize) -> Self {
-        assert!(layout.len() * unit <= buf.len(), "{} elements in {} bytes", layout.len(), buf.len());
-        Self { data: buf.as_ptr().cast_mut().cast(), layout }
-    }
-}
-
-/// Both sides of an exchange of segments, in elements of `unit` bytes.
-#[derive(Debug)]
-pub(crate) struct Exchange<'a> {
-    pub(crate) send: Placed<'a>,
-    pub(crate) recv: Placed<'a>,
-    pub(crate) unit: usize,
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_layout_is_refused_where_a_count_would_overflow() {
-        let layout = Layout::of([3, 0, 5]).expect("it fits");
-        assert_eq!((layout.len(), layout.starts), (8, vec![0, 3, 3]));
-        assert_eq!(Layout::of([MOST, 1]), None);
-        assert_eq!(Layout::of([]).map(|layout| layout.len()), Some(0));
-    }
+pub(crate) enum Message<'a> {
+    To(usize, &'a [u8]),
+    From(usize, &'a mut [u8]),
 }

@@ -5,10 +5,10 @@
 //! once, at the end.
 
 use crate::error::MpiError;
-use crate::ffi::{Exchange, Handle, Layout, Placed, Request};
+use crate::ffi::{Handle, Message, Request};
 use crate::nodes::NodeMap;
 use crate::segment::Token;
-use crate::slices::CHUNK;
+use crate::slices::{STEP, grow};
 use phalanx_comm::backend::{fold_sums, share, spread, sum_buffers};
 use phalanx_comm::{Packing, ReduceOp};
 use std::ops::Range;
@@ -22,7 +22,8 @@ pub(crate) struct Job {
     pub(crate) len: usize,
 }
 
-/// A reduction that was started: chunk after chunk of this rank's slice.
+/// A reduction that was started: chunk after chunk of this rank's slice. While the total of a chunk travels to all nodes, the sums
+/// of the next travel to those that join them.
 #[derive(Debug)]
 pub(crate) struct Hierarchical {
     job: Job,
@@ -31,40 +32,75 @@ pub(crate) struct Hierarchical {
     column: Option<Handle>,
     nodes: usize,
     node: usize,
-    /// The words that this rank sees to, and those of them that are under way.
+    /// The words that this rank sees to.
     slice: Range<usize>,
-    chunk: Range<usize>,
-    stage: Stage,
-    /// Owns the memory while MPI uses it; `None` between two calls.
-    flight: Option<Request<Kept>>,
+    /// The chunks whose totals and whose sums are on their way.
+    joined: Range<usize>,
+    gathered: Range<usize>,
+    /// Owns the memory while MPI uses it; `None` between two stages.
+    flight: Option<Request<Room>>,
+    /// The memory between two stages.
+    room: Room,
+}
+
+/// What messages under way use, all of it on the heap, and one reduction leaves to the next.
+#[derive(Debug, Default)]
+pub(crate) struct Room {
+    /// Of this node: for the whole chunk.
+    sums: Vec<f32>,
+    /// Of all nodes but this: for this rank's part of the chunk.
+    copies: Vec<f32>,
+    /// Totals, in words.
+    words: Vec<f32>,
+    messages: Vec<Planned>,
+}
+
+/// A message of a stage: where its numbers are.
+#[derive(Clone, Debug)]
+struct Planned {
+    node: usize,
+    place: Place,
+    range: Range<usize>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Stage {
-    /// The next chunk is due.
-    Between,
-    /// Sums of nodes are on their way to those that join them.
-    Gathering,
-    /// Totals are on their way to all nodes.
-    Spreading,
+enum Place {
+    /// Sent: the sums that another joins.
+    Sums,
+    /// Sent: this rank's part of the total.
+    Total,
+    /// Received: what this rank joins.
+    Copies,
+    /// Received: a part of the total.
+    Words,
 }
 
-/// What calls under way use; all of it on the heap.
-#[derive(Debug, Default)]
-struct Kept {
-    /// Of this node: for the whole chunk.
-    sums: Vec<f32>,
-    sent: Layout,
-    /// Of all nodes: for this rank's part of the chunk.
-    copies: Vec<f32>,
-    received: Layout,
-    /// Totals, in words.
-    words: Vec<f32>,
-    parts: Layout,
+impl Room {
+    fn message(&mut self, i: usize) -> Message<'_> {
+        let Planned { node, place, range } = self.messages[i].clone();
+        match place {
+            Place::Sums => Message::To(node, bytemuck::cast_slice(&self.sums[range])),
+            Place::Total => Message::To(node, bytemuck::cast_slice(&self.words[range])),
+            Place::Copies => Message::From(node, bytemuck::cast_slice_mut(&mut self.copies[range])),
+            Place::Words => Message::From(node, bytemuck::cast_slice_mut(&mut self.words[range])),
+        }
+    }
+
+    fn plan(&mut self, node: usize, place: Place, range: Range<usize>) {
+        if !range.is_empty() {
+            self.messages.push(Planned { node, place, range });
+        }
+    }
 }
 
 impl Hierarchical {
-    pub(crate) fn new(job: Job, tokens: Vec<Token>, map: &NodeMap, column: Option<Handle>) -> Self {
+    pub(crate) fn new(
+        job: Job,
+        tokens: Vec<Token>,
+        map: &NodeMap,
+        column: Option<Handle>,
+        room: Room,
+    ) -> Self {
         let slice = match column {
             Some(_) => share(map.place, map.slices(), job.len, size_of::<f32>()),
             None => 0..0,
@@ -75,11 +111,17 @@ impl Hierarchical {
             column,
             nodes: map.nodes.len(),
             node: map.node,
-            chunk: slice.start..slice.start,
+            joined: slice.start..slice.start,
+            gathered: slice.start..slice.start,
             slice,
-            stage: Stage::Between,
             flight: None,
+            room,
         }
+    }
+
+    /// The memory of a reduction that is over.
+    pub(crate) fn into_room(self) -> Room {
+        self.room
     }
 
     /// Whether [`step`](Self::step) has something to do; advances MPI.
@@ -94,78 +136,66 @@ impl Hierarchical {
     /// them before it is done.
     #[expect(unsafe_code, reason = "the fused reductions of phalanx-comm, on mapped memory")]
     pub(crate) unsafe fn step(&mut self, buffers: &[*mut f32]) -> Result<bool, MpiError> {
-        let kept = self.flight.take().and_then(Request::take).unwrap_or_default();
+        let done = self.flight.take().and_then(Request::take);
+        let mut room = done.unwrap_or_else(|| std::mem::take(&mut self.room));
         let Some(column) = self.column else { return Ok(true) };
-        match self.stage {
-            Stage::Gathering => {
-                self.join(kept, column)?;
-                return Ok(false);
-            }
+        if !self.joined.is_empty() {
             // SAFETY: this rank's slice of the buffers (contract)
-            Stage::Spreading => unsafe { spread(buffers, self.chunk.clone(), &kept.words) },
-            Stage::Between => {}
+            unsafe { spread(buffers, self.joined.clone(), &room.words[..self.joined.len()]) };
         }
-        let start = self.chunk.end;
-        if start == self.slice.end {
+        self.joined = self.gathered.clone();
+        self.join(&mut room);
+        let start = self.gathered.end;
+        self.gathered = start..(start + STEP).min(self.slice.end);
+        if self.joined.is_empty() && self.gathered.is_empty() {
+            self.room = room;
             return Ok(true);
         }
-        self.chunk = start..(start + CHUNK).min(self.slice.end);
-        let mut kept = kept;
-        kept.sums.resize(self.chunk.len() * self.job.packing.per_word(), 0.0);
         let Job { packing, op, .. } = self.job;
+        let numbers = self.gathered.len() * packing.per_word();
+        grow(&mut room.sums, numbers);
         // SAFETY: as above
-        unsafe { sum_buffers(buffers, self.chunk.clone(), packing, op, &mut kept.sums) };
-        self.gather(kept, column)?;
+        unsafe { sum_buffers(buffers, self.gathered.clone(), packing, op, &mut room.sums[..numbers]) };
+        self.send(room, column)?;
         Ok(false)
     }
 
-    /// The words of the chunk that the rank on `node` joins.
-    fn part(&self, node: usize) -> Range<usize> {
-        share(node, self.nodes, self.chunk.len(), size_of::<f32>())
+    /// The words of a chunk of `len`, or the numbers in them, that the rank on `node` joins.
+    fn part(&self, node: usize, len: usize) -> Range<usize> {
+        share(node, self.nodes, len, size_of::<f32>())
     }
 
-    /// Sends each node the sums that it joins.
-    fn gather(&mut self, mut kept: Kept, column: Handle) -> Result<(), MpiError> {
-        let numbers = |words: Range<usize>| words.len() * self.job.packing.per_word();
-        let own = numbers(self.part(self.node));
-        kept.sent = layout((0..self.nodes).map(|node| numbers(self.part(node))))?;
-        kept.received = layout((0..self.nodes).map(|_| own))?;
-        kept.copies.resize(kept.received.len(), 0.0);
-        self.stage = Stage::Gathering;
-        self.flight = Some(column.start_all_to_all(kept, |kept| {
-            let unit = size_of::<f32>();
-            Exchange {
-                send: Placed::of(bytemuck::cast_slice(&kept.sums), &kept.sent, unit),
-                recv: Placed::of_mut(bytemuck::cast_slice_mut(&mut kept.copies), &kept.received, unit),
-                unit,
-            }
-        })?);
+    fn numbers(&self, node: usize, len: usize) -> Range<usize> {
+        let words = self.part(node, len);
+        words.start * self.job.packing.per_word()..words.end * self.job.packing.per_word()
+    }
+
+    /// Sends the total of the chunk that is joined to all nodes, and each node the sums of the next chunk that it joins.
+    fn send(&mut self, mut room: Room, column: Handle) -> Result<(), MpiError> {
+        room.messages.clear();
+        let (joined, gathered) = (self.joined.len(), self.gathered.len());
+        let own = self.numbers(self.node, gathered).len();
+        grow(&mut room.copies, own * self.nodes);
+        for node in (0..self.nodes).filter(|node| *node != self.node) {
+            room.plan(node, Place::Words, self.part(node, joined));
+            room.plan(node, Place::Total, self.part(self.node, joined));
+            room.plan(node, Place::Copies, node * own..(node + 1) * own);
+            room.plan(node, Place::Sums, self.numbers(node, gathered));
+        }
+        let messages = room.messages.len();
+        self.flight = Some(column.start_messages(room, messages, Room::message)?);
         Ok(())
     }
 
-    /// Joins the sums of all nodes and sends the total to all of them.
-    fn join(&mut self, mut kept: Kept, column: Handle) -> Result<(), MpiError> {
+    /// Joins the sums of all nodes that have arrived.
+    fn join(&self, room: &mut Room) {
         let Job { packing, op, .. } = self.job;
-        let own = self.part(self.node);
-        let n = own.len() * packing.per_word();
-        kept.words.resize(self.chunk.len(), 0.0);
-        let copies = &kept.copies;
-        fold_sums(&mut kept.words[own], self.nodes, |node| &copies[node * n..(node + 1) * n], packing, op);
-        kept.parts = layout((0..self.nodes).map(|node| self.part(node).len()))?;
-        self.stage = Stage::Spreading;
-        self.flight = Some(column.start_all_gather_in_place(kept, size_of::<f32>(), |kept| {
-            let words = bytemuck::cast_slice_mut(&mut kept.words);
-            Placed::of_mut(words, &kept.parts, size_of::<f32>())
-        })?);
-        Ok(())
+        let (own, numbers) =
+            (self.part(self.node, self.joined.len()), self.numbers(self.node, self.joined.len()));
+        let n = numbers.len();
+        grow(&mut room.words, self.joined.len());
+        let (copies, sums) = (&room.copies, &room.sums[numbers]);
+        let part = |node| if node == self.node { sums } else { &copies[node * n..(node + 1) * n] };
+        fold_sums(&mut room.words[own], self.nodes, part, packing, op);
     }
-}
-
-/// Segments of a chunk, which are few enough for a call.
-fn layout(counts: impl IntoIterator<Item = usize>) -> Result<Layout, MpiError> {
-    Layout::of(counts).ok_or(MpiError::Memory {
-        what: "a chunk for one call of MPI",
-        bytes: CHUNK * size_of::<f32>(),
-        source: std::io::ErrorKind::InvalidInput.into(),
-    })
 }

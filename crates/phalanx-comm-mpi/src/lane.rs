@@ -1,10 +1,10 @@
 //! One rank's end of a communicator: its collectives in order, blocking ones in `blocking`, started ones in `started`.
 
 use crate::alarm::Family;
-use crate::announce::{Announcement, Heard, WORDS};
+use crate::announce::{Announcement, Gathered, HEAD_WORDS, Heard, PAYLOAD_BYTES, WORDS};
 use crate::board::{Board, DEPTH};
 use crate::error::MpiError;
-use crate::ffi::{Handle, Request, SentAndReceived};
+use crate::ffi::{Handle, Message, Request, SentAndReceived};
 use crate::nodes::{NodeMap, TwoLevels, all_agree, share_words};
 use crate::progress::Bell;
 use crate::segment::{SharedWords, Stages};
@@ -31,6 +31,10 @@ pub(crate) struct Lane {
     announce: Handle,
     /// Where numbers travel.
     pub(crate) data: Handle,
+    /// Bytes of numbers that an announcement may carry, where each rank sends its own to each other.
+    direct: Option<usize>,
+    /// Memory for announcements that arrive so.
+    spare: Mutex<Vec<Box<[u64]>>>,
     /// Where all members share a node.
     pub(crate) board: Option<Board>,
     /// Where they stage buffers that are not shared.
@@ -62,6 +66,14 @@ pub(crate) struct Inbox {
     pub(crate) ops: Vec<Op>,
 }
 
+impl Inbox {
+    /// The number of a collective that begins.
+    pub(crate) fn next_seq(&mut self) -> u64 {
+        self.last += 1;
+        self.last
+    }
+}
+
 /// What only this rank knows.
 #[derive(Debug, Default)]
 pub(crate) struct Local {
@@ -78,9 +90,14 @@ pub(crate) struct Local {
 pub(crate) enum Announced {
     /// By the board.
     Posted,
-    /// By `MPI_Iallgather`.
+    /// By messages, or by `MPI_Iallgather`.
     Gathering(Request<SentAndReceived>),
 }
+
+/// The most ranks that announce by messages to each other: of more, the library gathers in fewer steps.
+const MOST_DIRECT: usize = 8;
+/// The most bytes of numbers that a rank sends to all others together with an announcement.
+const DIRECT_BYTES: usize = 32 * 1024;
 
 /// Bytes of one rank's staging memory: two of them stay in a second-level cache.
 const STAGE_BYTES: usize = 256 * 1024;
@@ -133,6 +150,8 @@ impl Lane {
             true => TwoLevels::among(&family, data, &map, first)?,
             false => None,
         };
+        let is_direct = shared.is_none() && (2..=MOST_DIRECT).contains(&size);
+        let direct = is_direct.then(|| (DIRECT_BYTES / (size - 1) / 8 * 8).max(PAYLOAD_BYTES));
         let (board, stages) = shared.map(|shared| (shared.board, shared.stages)).unzip();
         let on_node = |at: &usize| family.places[*at].node == family.places[family.rank.index()].node;
         let patience = Patience::for_ranks((0..family.size).filter(on_node).count());
@@ -143,6 +162,8 @@ impl Lane {
             members,
             announce,
             data,
+            direct,
+            spare: Mutex::default(),
             board,
             stages,
             map,
@@ -231,10 +252,20 @@ impl Lane {
         self.family.broken(error)
     }
 
+    /// Bytes of numbers that an announcement may carry, the same on all ranks.
+    pub(crate) fn inline_bytes(&self) -> usize {
+        self.direct.unwrap_or(PAYLOAD_BYTES)
+    }
+
+    /// Words between the announcements of two ranks, where messages bring them.
+    fn stride(&self) -> usize {
+        self.direct.map_or(WORDS, |bytes| HEAD_WORDS + bytes / 8)
+    }
+
     /// Sends an announcement on its way. Its slot must be [free](Self::may_announce).
     #[inline]
-    pub(crate) fn announce(&self, announcement: &Announcement) -> Result<Announced, CommError> {
-        self.announced.store(announcement.words[0], Ordering::Release);
+    pub(crate) fn announce(&self, announcement: &Announcement<'_>) -> Result<Announced, CommError> {
+        self.announced.store(announcement.seq(), Ordering::Release);
         if let Some(board) = &self.board {
             board.announce(announcement);
             return Ok(Announced::Posted);
@@ -243,9 +274,41 @@ impl Lane {
             // alone: what it gathers is what it sends
             return Ok(Announced::Posted);
         }
-        let (send, recv) = (announcement.words.into(), vec![0; WORDS * self.size()].into());
-        let gathering = self.announce.start_all_gather(send, recv).map_err(|error| self.broken(&error))?;
-        Ok(Announced::Gathering(gathering))
+        let gathering = match self.direct {
+            Some(_) => self.tell_each(announcement),
+            None => {
+                let all = vec![0; WORDS * self.size()].into();
+                self.announce.start_all_gather(announcement.message(WORDS), all)
+            }
+        };
+        gathering.map(Announced::Gathering).map_err(|error| self.broken(&error))
+    }
+
+    /// Sends an announcement to every other rank, and receives theirs.
+    fn tell_each(&self, announcement: &Announcement<'_>) -> Result<Request<SentAndReceived>, MpiError> {
+        let (me, size, stride) = (self.me, self.size(), self.stride());
+        let spare = self.spare().pop();
+        let all = spare.unwrap_or_else(|| vec![0; stride * size].into());
+        self.announce.start_messages((announcement.message(0), all), 2 * (size - 1), move |(own, all), i| {
+            let rank = i / 2 + usize::from(i / 2 >= me);
+            match i % 2 {
+                0 => Message::From(rank, bytemuck::cast_slice_mut(&mut all[rank * stride..][..stride])),
+                _ => Message::To(rank, bytemuck::cast_slice(own)),
+            }
+        })
+    }
+
+    fn spare(&self) -> MutexGuard<'_, Vec<Box<[u64]>>> {
+        self.spare.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keeps the memory of an announcement that nobody looks at any more.
+    pub(crate) fn recycle(&self, announced: Announced) {
+        if let (Announced::Gathering(request), Some(_)) = (announced, self.direct)
+            && let Some((_, all)) = request.take()
+        {
+            self.spare().push(all);
+        }
     }
 
     /// Whether collective `seq` may be announced.
@@ -273,19 +336,22 @@ impl Lane {
     ) -> Result<R, CommError> {
         match (announced, &self.board) {
             (Announced::Gathering(request), _) => {
-                let Some((_, heard)) = request.kept() else { unreachable!("looked at once it is heard") };
+                let Some((own, all)) = request.kept() else { unreachable!("looked at once it is heard") };
+                let heard = Gathered { me: self.me, own, all, stride: self.stride() };
                 let mut last = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
                 last.clear();
-                last.extend_from_slice(heard);
+                for rank in 0..self.size() {
+                    last.extend((0..HEAD_WORDS).map(|at| heard.word(rank, at)));
+                }
                 drop(last);
-                self.agree(&**heard, seq, call)?;
-                f(&Gathered(heard))
+                self.agree(&heard, seq, call)?;
+                f(&heard)
             }
             (Announced::Posted, Some(board)) => {
                 self.agree(&board.heard(seq), seq, call)?;
                 f(&board.heard(seq))
             }
-            (Announced::Posted, None) => f(&Gathered(&[])),
+            (Announced::Posted, None) => f(&Gathered { me: self.me, own: &[], all: &[], stride: 0 }),
         }
     }
 
@@ -310,7 +376,8 @@ impl Lane {
         }
         // the last that all announced
         let heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
-        (!heard.is_empty()).then(|| heard[..].record(rank))
+        let last = Gathered { me: self.me, own: &[], all: &heard, stride: HEAD_WORDS };
+        (!heard.is_empty()).then(|| last.record(rank))
     }
 
     /// Notes that collective `seq` was announced.
@@ -356,15 +423,6 @@ impl Lane {
         let waited = self.wait_until(call, seq, &mut || Ok(self.may_announce(seq)), &late)?;
         self.stats.waited(waited);
         Ok(())
-    }
-}
-
-/// Announcements one after the other.
-struct Gathered<'a>(&'a [u64]);
-
-impl Heard for Gathered<'_> {
-    fn word(&self, rank: usize, at: usize) -> u64 {
-        self.0.word(rank, at)
     }
 }
 

@@ -3,9 +3,11 @@
 
 use crate::error::MpiError;
 use crate::ffi::{Handle, Request};
-use crate::slices::CHUNK;
 use phalanx_comm::TreeNodes;
 use std::ops::Range;
+
+/// Elements that are summed at a time: long buffers in one call are slower, and a call counts in 32 bits.
+const CHUNK: usize = 1 << 20;
 
 /// A sum of `f32` by `MPI_Iallreduce`.
 #[derive(Debug)]

@@ -2,91 +2,32 @@
 //! bytes travel as by a ring.
 
 use crate::error::MpiError;
-use crate::ffi::{Exchange, Handle, Layout, Placed, Request};
-use phalanx_comm::backend::{fold_nodes, fold_ranks, share};
-use phalanx_comm::{Element, Packing, Rank, ReduceOp, ShardTree, TreeNodes, WorldSize};
+use crate::ffi::{Handle, Message, Request};
+use phalanx_comm::backend::{fold_nodes, share};
+use phalanx_comm::{Packing, Rank, ReduceOp, ShardTree, TreeNodes, WorldSize};
 use std::ops::Range;
 
-/// Elements that are reduced at a time: long buffers in one call are slower, and a call counts in 32 bits.
-pub(crate) const CHUNK: usize = 1 << 20;
+/// Elements of a chunk of a started reduction: 1 MiB, of which a half stays in a second-level cache until it is reduced.
+pub(crate) const STEP: usize = 1 << 18;
 
-/// How one chunk is cut between ranks.
-#[derive(Debug)]
-struct Cut {
-    /// The slice of this rank.
-    mine: Range<usize>,
-    /// The slices of all ranks.
-    slices: Layout,
-    /// This rank's slice, once for each buffer that is sent to it.
-    copies: Layout,
-}
+/// Elements of a buffer that two ranks send to each other as a whole: one stage instead of two. Shorter ones are sent in halves
+/// that need no handshake (of Open MPI over TCP), longer ones cost more to reduce twice than a stage takes.
+const WHOLE: Range<usize> = (64 << 8) + 1..(256 << 8) + 1;
 
-impl Cut {
-    /// Of `len` elements; rank `r` has `nodes(r)` buffers.
-    fn new(
-        me: usize,
-        size: usize,
-        len: usize,
-        bytes: usize,
-        nodes: impl Fn(usize) -> usize,
-    ) -> Result<Self, MpiError> {
-        let of = |rank: usize| share(rank, size, len, bytes);
-        let mine = of(me);
-        let slices = Layout::of((0..size).map(|rank| of(rank).len() * nodes(me)));
-        let copies = Layout::of((0..size).map(|rank| mine.len() * nodes(rank)));
-        let too_long = || MpiError::Memory {
-            what: "a chunk for one call of MPI",
-            bytes: len * bytes,
-            source: std::io::ErrorKind::InvalidInput.into(),
-        };
-        Ok(Self { mine, slices: slices.ok_or_else(too_long)?, copies: copies.ok_or_else(too_long)? })
-    }
-}
+/// Elements of a rank's own slice that are put aside while the total takes their place: a part of a first-level cache.
+const OWN: usize = 2048;
 
-/// Sums `buf` over all ranks, in rank order, and returns when it is done.
-pub(crate) fn all_reduce<T: Element>(
-    Among { data, me, size, .. }: Among<'_>,
-    buf: &mut [T],
-    op: ReduceOp,
-    scratch: &mut Vec<u64>,
-) -> Result<(), MpiError> {
-    let bytes = size_of::<T>();
-    for chunk in buf.chunks_mut(CHUNK) {
-        let cut = Cut::new(me, size, chunk.len(), bytes, |_| 1)?;
-        let copies = place::<T>(scratch, cut.copies.len());
-        data.all_to_all(&Exchange {
-            send: Placed::of(bytemuck::cast_slice(chunk), &cut.slices, bytes),
-            recv: Placed::of_mut(bytemuck::cast_slice_mut(copies), &cut.copies, bytes),
-            unit: bytes,
-        })?;
-        let n = cut.mine.len();
-        fold_ranks(&mut chunk[cut.mine.clone()], size, |rank| &copies[rank * n..(rank + 1) * n], op);
-        data.all_gather_in_place(
-            &Placed::of_mut(bytemuck::cast_slice_mut(chunk), &cut.slices, bytes),
-            bytes,
-        )?;
-    }
-    Ok(())
-}
-
-/// The first `len` elements of scratch memory, which grows to them.
-pub(crate) fn place<T: Element>(scratch: &mut Vec<u64>, len: usize) -> &mut [T] {
-    let words = (len * size_of::<T>()).div_ceil(8);
-    if scratch.len() < words {
-        scratch.resize(words, 0);
-    }
-    &mut bytemuck::cast_slice_mut(scratch)[..len]
-}
-
-/// A reduction that was started: chunk after chunk, by calls that advance when they are looked at.
+/// A reduction that was started: chunk after chunk, by messages that advance when they are looked at.
+///
+/// While the total of a chunk travels to all ranks, the slices of the next travel to those that reduce them.
 #[derive(Debug)]
 pub(crate) struct Moving {
     kind: Kind,
-    /// The chunk that is under way.
-    chunk: Range<usize>,
-    /// Whether results are on their way to all, and no longer slices to those that reduce them.
-    is_spreading: bool,
-    /// Owns the memory while MPI uses it; `None` between two calls.
+    /// Whether each of two ranks gets the whole buffer of the other and reduces it: as many bytes, in one stage instead of two.
+    is_whole: bool,
+    /// The chunk whose slices are on their way.
+    gathered: Range<usize>,
+    /// Owns the memory while MPI uses it; `None` between two stages.
     flight: Option<Request<Kept>>,
 }
 
@@ -109,13 +50,62 @@ impl Kind {
     }
 }
 
-/// What calls under way use; all of it on the heap.
+/// What messages under way use; all of it on the heap.
 #[derive(Debug)]
 struct Kept {
     nodes: TreeNodes,
-    cut: Cut,
+    room: Room,
+}
+
+/// Memory that one reduction leaves to the next: new memory costs more than what is done in it.
+#[derive(Debug, Default)]
+pub(crate) struct Room {
+    /// Slices for the others, where a rank has several nodes.
     packed: Vec<f32>,
+    /// What arrives: this rank's slice of all nodes of all ranks, in their order.
     copies: Vec<f32>,
+    messages: Vec<Planned>,
+}
+
+/// A message of a stage: where its numbers are.
+#[derive(Clone, Debug)]
+struct Planned {
+    rank: usize,
+    place: Place,
+    range: Range<usize>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Place {
+    /// Sent from the first node.
+    Node,
+    /// Sent from the packed slices.
+    Packed,
+    /// Received among the copies.
+    Copies,
+    /// Received into the first node.
+    Total,
+}
+
+impl Kept {
+    fn message(&mut self, i: usize) -> Message<'_> {
+        let Self { nodes, room } = self;
+        let Planned { rank, place, range } = room.messages[i].clone();
+        match place {
+            Place::Node => Message::To(rank, bytemuck::cast_slice(&nodes[0].1[range])),
+            Place::Packed => Message::To(rank, bytemuck::cast_slice(&room.packed[range])),
+            Place::Copies => Message::From(rank, bytemuck::cast_slice_mut(&mut room.copies[range])),
+            Place::Total => Message::From(rank, bytemuck::cast_slice_mut(&mut nodes[0].1[range])),
+        }
+    }
+}
+
+impl Room {
+    fn plan(&mut self, rank: usize, place: Place, range: Range<usize>) {
+        if !range.is_empty() {
+            self.messages.push(Planned { rank, place, range });
+        }
+    }
 }
 
 /// Where a reduction takes place.
@@ -130,88 +120,130 @@ pub(crate) struct Among<'a> {
 
 impl Moving {
     /// Starts with `nodes`, at least one, of one length.
-    pub(crate) fn start(kind: Kind, nodes: TreeNodes, among: Among<'_>) -> Result<Self, MpiError> {
-        let mut moving = Self { kind, chunk: 0..0, is_spreading: true, flight: None };
-        let empty = Cut { mine: 0..0, slices: Layout::default(), copies: Layout::default() };
-        moving.next_chunk(Kept { nodes, cut: empty, packed: Vec::new(), copies: Vec::new() }, among)?;
+    pub(crate) fn start(
+        kind: Kind,
+        nodes: TreeNodes,
+        room: Room,
+        among: Among<'_>,
+    ) -> Result<Self, MpiError> {
+        let is_whole = among.size == 2 && matches!(kind, Kind::Ranks(..)) && WHOLE.contains(&len(&nodes));
+        let mut moving = Self { kind, is_whole, gathered: 0..0, flight: None };
+        moving.next_stage(Kept { nodes, room }, 0..0, among)?;
         Ok(moving)
     }
 
-    /// Does what is due without waiting; the nodes once all is done, the total in the first of them.
-    pub(crate) fn advance(&mut self, among: Among<'_>) -> Result<Option<TreeNodes>, MpiError> {
+    /// Does what is due without waiting; the nodes once all is done, the total in the first of them, and the memory.
+    pub(crate) fn advance(&mut self, among: Among<'_>) -> Result<Option<(TreeNodes, Room)>, MpiError> {
         while let Some(flight) = &mut self.flight {
             if !flight.test()? {
                 break;
             }
-            let Some(kept) = self.flight.take().and_then(Request::take) else { break };
-            if !self.is_spreading {
-                self.spread(kept, among)?;
-            } else if self.chunk.end < len(&kept.nodes) {
-                self.next_chunk(kept, among)?;
-            } else {
-                return Ok(Some(kept.nodes));
+            let Some(mut kept) = self.flight.take().and_then(Request::take) else { break };
+            let chunk = self.gathered.clone();
+            if chunk.is_empty() {
+                return Ok(Some((kept.nodes, kept.room)));
             }
+            self.reduce(&mut kept, among);
+            if self.is_whole {
+                return Ok(Some((kept.nodes, kept.room)));
+            }
+            self.next_stage(kept, chunk, among)?;
         }
         Ok(None)
     }
 
-    /// Sends slices of the next chunk to the ranks that reduce them.
-    fn next_chunk(&mut self, mut kept: Kept, among: Among<'_>) -> Result<(), MpiError> {
+    /// Sends this rank's total of `reduced` to all, and slices of the chunk behind it to those that reduce them.
+    fn next_stage(
+        &mut self,
+        mut kept: Kept,
+        reduced: Range<usize>,
+        among: Among<'_>,
+    ) -> Result<(), MpiError> {
         let Among { data, me, size, .. } = among;
-        let start = self.chunk.end;
-        let chunk = start..(start + CHUNK).min(len(&kept.nodes));
-        kept.cut = Cut::new(me, size, chunk.len(), size_of::<f32>(), |rank| self.kind.nodes(rank, size))?;
-        kept.copies.resize(kept.cut.copies.len(), 0.0);
-        kept.packed.clear();
-        if kept.nodes.len() > 1 {
-            for rank in 0..size {
-                let slice = share(rank, size, chunk.len(), size_of::<f32>());
-                for (_, node) in &kept.nodes {
-                    kept.packed.extend_from_slice(&node[chunk.clone()][slice.clone()]);
+        let Kept { nodes, room } = &mut kept;
+        room.messages.clear();
+        let others = || (0..size).filter(|rank| *rank != me);
+        for rank in others() {
+            room.plan(rank, Place::Total, self.slice(rank, size, &reduced));
+            room.plan(rank, Place::Node, self.slice(me, size, &reduced));
+        }
+        let start = self.gathered.end;
+        let chunk = start..(start + STEP).min(len(nodes));
+        let mine = self.slice(me, size, &chunk);
+        let copies: usize = (0..size).map(|rank| self.kind.nodes(rank, size) * mine.len()).sum();
+        grow(&mut room.copies, copies);
+        let mut at = 0;
+        for rank in 0..size {
+            let end = at + self.kind.nodes(rank, size) * mine.len();
+            if rank != me {
+                room.plan(rank, Place::Copies, at..end);
+            } else if let Kind::Tree(_) = self.kind {
+                // its nodes are overwritten by the total
+                for ((_, node), to) in nodes.iter().zip(room.copies[at..end].chunks_mut(mine.len().max(1))) {
+                    to.copy_from_slice(&node[mine.clone()]);
                 }
             }
+            at = end;
         }
-        (self.is_spreading, self.chunk) = (false, chunk.clone());
-        self.flight = Some(data.start_all_to_all(kept, move |kept| {
-            let unit = size_of::<f32>();
-            let send = match &kept.nodes[..] {
-                [(_, only)] => &only[chunk],
-                _ => &kept.packed[..],
-            };
-            Exchange {
-                send: Placed::of(bytemuck::cast_slice(send), &kept.cut.slices, unit),
-                recv: Placed::of_mut(bytemuck::cast_slice_mut(&mut kept.copies), &kept.cut.copies, unit),
-                unit,
+        room.packed.clear();
+        for rank in others() {
+            let theirs = self.slice(rank, size, &chunk);
+            if nodes.len() == 1 {
+                room.plan(rank, Place::Node, theirs);
+                continue;
             }
-        })?);
+            let start = room.packed.len();
+            for (_, node) in &*nodes {
+                room.packed.extend_from_slice(&node[theirs.clone()]);
+            }
+            room.plan(rank, Place::Packed, start..room.packed.len());
+        }
+        self.gathered = chunk;
+        let messages = room.messages.len();
+        self.flight = Some(data.start_messages(kept, messages, Kept::message)?);
         Ok(())
     }
 
-    /// Reduces this rank's slice and sends it to all.
-    fn spread(&mut self, mut kept: Kept, among: Among<'_>) -> Result<(), MpiError> {
-        let Among { data, size, nodes, .. } = among;
-        let (mine, n) = (kept.cut.mine.clone(), kept.cut.mine.len());
-        let total = &mut kept.nodes[0].1[self.chunk.clone()][mine];
+    /// The part of `chunk` that `rank` reduces.
+    fn slice(&self, rank: usize, size: usize, chunk: &Range<usize>) -> Range<usize> {
+        if self.is_whole {
+            return chunk.clone();
+        }
+        let part = share(rank, size, chunk.len(), size_of::<f32>());
+        chunk.start + part.start..chunk.start + part.end
+    }
+
+    /// Reduces this rank's slice of the chunk that has arrived, where its first node has it.
+    fn reduce(&self, kept: &mut Kept, among: Among<'_>) {
+        let Among { me, size, nodes, .. } = among;
+        let mine = self.slice(me, size, &self.gathered);
+        let (n, copies) = (mine.len(), &mut kept.room.copies);
+        let total = &mut kept.nodes[0].1[mine];
         match self.kind {
             Kind::Ranks(op, packing) => {
-                fold_nodes(total, nodes, |rank| &kept.copies[rank * n..(rank + 1) * n], packing, op);
+                let mut own = [0.0; OWN];
+                for (start, total) in (0..n).step_by(OWN).zip(total.chunks_mut(OWN)) {
+                    let own = &mut own[..total.len()];
+                    own.copy_from_slice(total);
+                    let part = |rank: usize| match rank == me {
+                        true => &own[..],
+                        false => &copies[rank * n..(rank + 1) * n][start..start + own.len()],
+                    };
+                    fold_nodes(total, nodes, part, packing, op);
+                }
             }
             Kind::Tree(tree) => {
-                fold_tree(tree, size, n, &mut kept.copies);
-                total.copy_from_slice(&kept.copies[..n]);
+                fold_tree(tree, size, n, copies);
+                total.copy_from_slice(&copies[..n]);
             }
         }
-        let whole = |rank: usize| share(rank, size, self.chunk.len(), size_of::<f32>()).len();
-        if let Some(slices) = Layout::of((0..size).map(whole)) {
-            kept.cut.slices = slices;
-        }
-        self.is_spreading = true;
-        let chunk = self.chunk.clone();
-        self.flight = Some(data.start_all_gather_in_place(kept, size_of::<f32>(), move |kept| {
-            let buf = bytemuck::cast_slice_mut(&mut kept.nodes[0].1[chunk]);
-            Placed::of_mut(buf, &kept.cut.slices, size_of::<f32>())
-        })?);
-        Ok(())
+    }
+}
+
+/// Makes room for `len` elements; what is there stays, whatever it is.
+pub(crate) fn grow(buf: &mut Vec<f32>, len: usize) {
+    if buf.len() < len {
+        buf.resize(len, 0.0);
     }
 }
 

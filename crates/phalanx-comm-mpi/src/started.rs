@@ -1,19 +1,18 @@
 //! Started collectives: a queue a rank, worked off in order by whatever call comes along.
 
-use crate::announce::{Announcement, Heard, PAYLOAD_BYTES, PAYLOAD_WORDS};
+use crate::announce::{Announcement, Heard, PAYLOAD_WORDS};
 use crate::board::DEPTH;
-use crate::hierarchical::{Hierarchical, Job};
+use crate::hierarchical::{self, Hierarchical, Job};
 use crate::lane::{Announced, Lane, Local};
 use crate::library::Library;
 use crate::segment::Token;
-use crate::slices::{Kind, Moving};
-use phalanx_comm::backend;
+use crate::slices::{self, Kind, Moving};
+use phalanx_comm::backend::{self, fold_nodes};
 use phalanx_comm::cost::Method;
 use phalanx_comm::{
     Call, CommError, NodeId, OpKind, Packing, Rank, ReduceOp, Region, ShardTree, TreeNodes, WorldSize,
 };
 use std::collections::VecDeque;
-use std::time::Instant;
 
 /// The memory that a started collective owns until it is complete.
 #[derive(Debug)]
@@ -26,6 +25,8 @@ pub(crate) enum Held {
 pub(crate) struct Op {
     seq: u64,
     call: Call,
+    /// Nanoseconds since the world began.
+    started: u64,
     kind: Kind,
     nodes: TreeNodes,
     stage: Stage,
@@ -35,14 +36,16 @@ pub(crate) struct Op {
     is_forgotten: bool,
 }
 
+/// The large ones are boxed: a collective moves from list to list.
 #[derive(Debug)]
 enum Stage {
     Queued,
-    Announced(Announced),
+    /// And perhaps on its way: what arrives is not looked at before all have announced the same.
+    Announced(Announced, Option<Box<Moving>>),
     /// Between all ranks.
-    Moving(Moving),
+    Moving(Box<Moving>),
     /// Inside nodes, and between them.
-    Hierarchical(Hierarchical),
+    Hierarchical(Box<Hierarchical>),
     /// In the hands of the library.
     Library(Library),
     /// This rank's share is done.
@@ -53,21 +56,39 @@ enum Stage {
 #[derive(Debug, Default)]
 pub(crate) struct Queue {
     ops: VecDeque<Op>,
-    done: Vec<(u64, Held)>,
+    done: Vec<Done>,
     starts: Vec<*mut f32>,
     firsts: Vec<usize>,
     merges: Vec<(usize, usize)>,
+    rooms: Rooms,
+}
+
+/// The memory that reductions between nodes leave to the next.
+#[derive(Debug, Default)]
+struct Rooms {
+    moving: Vec<slices::Room>,
+    hierarchical: Vec<hierarchical::Room>,
 }
 
 // SAFETY: the addresses in `starts` are followed only in the call that wrote them
 #[expect(unsafe_code, reason = "scratch memory for addresses")]
 unsafe impl Send for Queue {}
 
+/// Complete, and not yet collected.
+#[derive(Debug)]
+struct Done {
+    seq: u64,
+    held: Held,
+    /// Nanoseconds since the world began.
+    finished: u64,
+}
+
 /// Lists that are made anew for each reduction, and kept so that none allocates.
 struct Scratch<'a> {
     starts: &'a mut Vec<*mut f32>,
     firsts: &'a mut Vec<usize>,
     merges: &'a mut Vec<(usize, usize)>,
+    rooms: &'a mut Rooms,
 }
 
 impl Queue {
@@ -75,9 +96,13 @@ impl Queue {
         self.ops.is_empty()
     }
 
-    fn take(&mut self, seq: u64) -> Option<Held> {
-        let at = self.done.iter().position(|(done, _)| *done == seq)?;
-        Some(self.done.swap_remove(at).1)
+    fn take(&mut self, seq: u64) -> Option<Done> {
+        let at = self.done.iter().position(|done| done.seq == seq)?;
+        Some(self.done.swap_remove(at))
+    }
+
+    fn is_done(&self, seq: u64) -> bool {
+        self.done.iter().any(|done| done.seq == seq)
     }
 }
 
@@ -86,9 +111,9 @@ impl Op {
         self.nodes.iter().map(|(_, region)| region.len() * size_of::<f32>()).sum()
     }
 
-    /// Whether its numbers travel in the announcement: those of 16 bits go the general way.
-    fn is_inline(&self) -> bool {
-        matches!(self.kind, Kind::Ranks(_, Packing::F32)) && self.call.len * size_of::<f32>() <= PAYLOAD_BYTES
+    /// Whether its numbers travel in an announcement of `most` bytes: those of 16 bits go the general way.
+    fn is_inline(&self, most: usize) -> bool {
+        matches!(self.kind, Kind::Ranks(_, Packing::F32)) && self.call.len * size_of::<f32>() <= most
     }
 
     fn held(&mut self) -> Held {
@@ -125,14 +150,28 @@ impl Lane {
 
     fn start(&self, call: Call, kind: Kind, nodes: TreeNodes) -> Result<u64, CommError> {
         self.family.check()?;
+        let started = self.family.now();
+        let stage = Stage::Queued;
+        let mut op = Op { seq: 0, call, started, kind, nodes, stage, is_shared: false, is_forgotten: false };
+        let bytes = op.bytes();
+        if !self.has_progress_thread() {
+            let mut local = self.lock();
+            self.take_in(&mut local);
+            let seq = self.inbox().next_seq();
+            op.seq = seq;
+            self.note(seq, call.op, bytes, started);
+            local.queue.ops.push_back(op);
+            self.announce_queued(&mut local)?;
+            return Ok(seq);
+        }
         let mut inbox = self.inbox();
-        inbox.last += 1;
-        let seq = inbox.last;
-        let op = Op { seq, call, kind, nodes, stage: Stage::Queued, is_shared: false, is_forgotten: false };
-        self.note(seq, call.op, op.bytes(), self.family.now());
+        let seq = inbox.next_seq();
+        op.seq = seq;
+        self.note(seq, call.op, bytes, started);
         inbox.ops.push(op);
         drop(inbox);
         if !self.ring() {
+            // the thread has ended since
             let mut local = self.lock();
             self.take_in(&mut local);
             self.announce_queued(&mut local)?;
@@ -142,7 +181,10 @@ impl Lane {
 
     /// Takes what was started into the queue.
     pub(crate) fn take_in(&self, local: &mut Local) {
-        local.queue.ops.extend(self.inbox().ops.drain(..));
+        let mut inbox = self.inbox();
+        if !inbox.ops.is_empty() {
+            local.queue.ops.extend(inbox.ops.drain(..));
+        }
     }
 
     /// Does what can be done without waiting, unless another thread of this rank is at it.
@@ -177,22 +219,22 @@ impl Lane {
                 None => return Ok(false),
             },
         };
-        let is_done = |local: &Local| local.queue.done.iter().any(|(done, _)| *done == seq);
-        if !is_done(&local) {
+        if !local.queue.is_done(seq) {
             self.advance(&mut local)?;
         }
-        Ok(is_done(&local))
+        Ok(local.queue.is_done(seq))
     }
 
     /// The memory of collective `seq`, once it is complete.
     pub(crate) fn wait(&self, seq: u64) -> Result<Held, CommError> {
-        let begun = Instant::now();
+        let begun = self.family.now();
         let mut local = self.lock();
-        let is_there = |local: &Local| local.queue.done.iter().any(|(done, _)| *done == seq);
-        self.advance_until(&mut local, &is_there)?;
-        self.stats.exposed(u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX));
+        self.advance_until(&mut local, &|local| local.queue.is_done(seq))?;
         match local.queue.take(seq) {
-            Some(held) => Ok(held),
+            Some(done) => {
+                self.stats.exposed(done.finished.saturating_sub(begun));
+                Ok(done.held)
+            }
             None => unreachable!("a ticket is waited for once"),
         }
     }
@@ -255,27 +297,53 @@ impl Lane {
         let Some(first) = local.queue.ops.front().map(|op| op.seq) else {
             return Ok(());
         };
-        for op in local.queue.ops.iter_mut().filter(|op| matches!(op.stage, Stage::Queued)) {
+        for (at, op) in local.queue.ops.iter_mut().enumerate() {
+            if !matches!(op.stage, Stage::Queued) {
+                continue;
+            }
             if op.seq - first >= DEPTH || !self.may_announce(op.seq) {
                 break;
             }
-            let mut announcement = Announcement::new(op.seq, &op.call, op.bytes(), self.family.now());
-            if op.is_inline() {
-                announcement.carry(bytemuck::cast_slice(&op.nodes[0].1));
-            } else if op.nodes.len() * TOKEN_WORDS <= PAYLOAD_WORDS {
-                let tokens = op.nodes.iter_mut().map(|(_, region)| self.family.segments.token(region));
-                announcement.carry_words(tokens.flat_map(|token| [token.segment, token.offset]));
-            }
-            op.stage = Stage::Announced(self.announce(&announcement)?);
+            let mut tokens = [[0; TOKEN_WORDS]; PAYLOAD_WORDS / TOKEN_WORDS];
+            let bytes = op.bytes();
+            let payload: &[u8] = if op.is_inline(self.inline_bytes()) {
+                bytemuck::cast_slice(&op.nodes[0].1)
+            } else if op.nodes.len() <= tokens.len() {
+                for ((_, region), words) in op.nodes.iter_mut().zip(&mut tokens) {
+                    let token = self.family.segments.token(region);
+                    *words = [token.segment, token.offset];
+                }
+                bytemuck::cast_slice(&tokens[..op.nodes.len()])
+            } else {
+                &[]
+            };
+            let announcement = Announcement::new(op.seq, &op.call, bytes, op.started, payload);
+            let announced = self.announce(&announcement)?;
+            // messages of two reductions come in the order of the queue
+            let early = if at == 0 { self.move_early(op, &mut local.queue.rooms)? } else { None };
+            op.stage = Stage::Announced(announced, early);
         }
         Ok(())
     }
 
+    /// Starts a reduction between all ranks whose way does not hang on what the others announce.
+    fn move_early(&self, op: &mut Op, rooms: &mut Rooms) -> Result<Option<Box<Moving>>, CommError> {
+        let len = op.nodes.first().map_or(0, |(_, region)| region.len());
+        let is_moving = self.board.is_none() && self.levels.is_none() && self.size() > 1 && len > 0;
+        let is_library = self.method(op.kind, len) == Method::Library;
+        if !is_moving || is_library || op.is_inline(self.inline_bytes()) {
+            return Ok(None);
+        }
+        let (nodes, room) = (std::mem::take(&mut op.nodes), rooms.moving.pop().unwrap_or_default());
+        let moving = Moving::start(op.kind, nodes, room, self.among());
+        moving.map(|moving| Some(Box::new(moving))).map_err(|error| self.broken(&error))
+    }
+
     fn work_announced(&self, local: &mut Local) -> Result<(), CommError> {
-        let Queue { ops, starts, firsts, merges, .. } = &mut local.queue;
-        let mut scratch = Scratch { starts, firsts, merges };
+        let Queue { ops, starts, firsts, merges, rooms, .. } = &mut local.queue;
+        let mut scratch = Scratch { starts, firsts, merges, rooms };
         for op in ops.iter_mut().filter(|op| !matches!(op.stage, Stage::Worked)) {
-            if let Stage::Announced(announced) = &mut op.stage {
+            if let Stage::Announced(announced, _) = &mut op.stage {
                 if !self.is_heard(announced, op.seq)? {
                     break;
                 }
@@ -293,19 +361,28 @@ impl Lane {
 
     /// Works on a collective that all have announced, as far as it needs nobody.
     fn begin_work(&self, op: &mut Op, scratch: &mut Scratch<'_>) -> Result<(), CommError> {
-        let Stage::Announced(announced) = std::mem::replace(&mut op.stage, Stage::Worked) else {
+        let Stage::Announced(announced, early) = std::mem::replace(&mut op.stage, Stage::Worked) else {
             return Ok(());
         };
-        let (is_inline, kind, call) = (op.is_inline(), op.kind, op.call);
+        let (is_inline, kind, call) = (op.is_inline(self.inline_bytes()), op.kind, op.call);
         let Op { nodes, is_shared, .. } = op;
         let len = nodes.first().map_or(0, |(_, region)| region.len());
         op.stage = self.with_heard(&announced, op.seq, &call, |heard| {
+            if let Some(moving) = early {
+                return Ok(Stage::Moving(moving));
+            }
             // nothing to exchange: Open MPI 4.1 never completes an Ialltoallv of nothing
             if self.size() == 1 || call.len == 0 {
                 return Ok(Stage::Worked);
             }
-            if let (true, Kind::Ranks(op, _)) = (is_inline, kind) {
-                self.reduce_inline(heard, &mut nodes[0].1, op);
+            if let (true, Kind::Ranks(op, packing)) = (is_inline, kind) {
+                if self.board.is_some() {
+                    self.reduce_inline(heard, &mut nodes[0].1, op);
+                    return Ok(Stage::Worked);
+                }
+                let part = |rank| heard.payload_bytes(rank).map_or(&[][..], |numbers| numbers);
+                let part = |rank| &bytemuck::cast_slice(part(rank))[..len];
+                fold_nodes(&mut nodes[0].1, &self.map.nodes, part, packing, op);
                 return Ok(Stage::Worked);
             }
             let method = self.method(kind, len);
@@ -323,31 +400,43 @@ impl Lane {
             {
                 *is_shared = true;
                 let job = Job { packing, op, len };
-                return Ok(Stage::Hierarchical(Hierarchical::new(job, tokens, &self.map, levels.column)));
+                let room = scratch.rooms.hierarchical.pop().unwrap_or_default();
+                let reduction = Hierarchical::new(job, tokens, &self.map, levels.column, room);
+                return Ok(Stage::Hierarchical(Box::new(reduction)));
             }
-            let moving = Moving::start(kind, std::mem::take(nodes), self.among());
-            moving.map(Stage::Moving).map_err(|error| self.broken(&error))
+            let room = scratch.rooms.moving.pop().unwrap_or_default();
+            let moving = Moving::start(kind, std::mem::take(nodes), room, self.among());
+            moving.map(|moving| Stage::Moving(Box::new(moving))).map_err(|error| self.broken(&error))
         })?;
+        self.recycle(announced);
         Ok(())
     }
 
     /// Goes on with a collective that is under way; whether this rank's part of it is done.
     fn go_on(&self, op: &mut Op, scratch: &mut Scratch<'_>) -> Result<bool, CommError> {
         let nodes = match &mut op.stage {
-            Stage::Moving(moving) => moving.advance(self.among()).map_err(|error| self.broken(&error))?,
+            Stage::Moving(moving) => {
+                let done = moving.advance(self.among()).map_err(|error| self.broken(&error))?;
+                done.map(|(nodes, room)| {
+                    scratch.rooms.moving.push(room);
+                    nodes
+                })
+            }
             Stage::Library(library) => library.advance().map_err(|error| self.broken(&error))?,
             Stage::Hierarchical(reduction) => {
                 while reduction.is_due().map_err(|error| self.broken(&error))? {
                     self.neighbour_addresses(&reduction.tokens, &mut op.nodes[0].1, scratch)?;
                     if self.step(reduction, scratch)? {
-                        op.stage = Stage::Worked;
+                        if let Stage::Hierarchical(over) = std::mem::replace(&mut op.stage, Stage::Worked) {
+                            scratch.rooms.hierarchical.push(over.into_room());
+                        }
                         return Ok(true);
                     }
                 }
                 return Ok(false);
             }
             Stage::Worked => return Ok(true),
-            Stage::Queued | Stage::Announced(_) => return Ok(false),
+            Stage::Queued | Stage::Announced(..) => return Ok(false),
         };
         if let Some(nodes) = nodes {
             (op.nodes, op.stage) = (nodes, Stage::Worked);
@@ -445,7 +534,7 @@ impl Lane {
 
     #[expect(unsafe_code, reason = "the fused reductions of phalanx-comm, on mapped memory")]
     fn reduce_shared(&self, kind: Kind, len: usize, scratch: &mut Scratch<'_>) {
-        let Scratch { starts, firsts, merges } = scratch;
+        let Scratch { starts, firsts, merges, .. } = scratch;
         let mine = backend::share(self.me, self.size(), len, size_of::<f32>());
         match kind {
             // SAFETY: all have announced a buffer of `len` words, which their queue holds until all are done; no
@@ -469,11 +558,12 @@ impl Lane {
             if !matches!(op.stage, Stage::Worked) || !is_over {
                 break;
             }
-            self.flight.finish(op.seq, self.family.now());
+            let finished = self.family.now();
+            self.flight.finish(op.seq, finished);
             let (seq, is_forgotten, held) = (op.seq, op.is_forgotten, op.held());
             local.queue.ops.pop_front();
             if !is_forgotten {
-                local.queue.done.push((seq, held));
+                local.queue.done.push(Done { seq, held, finished });
             }
         }
     }

@@ -64,8 +64,8 @@ fn methods_agree(world: &MpiWorld, comm: &dyn Communicator, nodes: Nodes) -> Res
     for method in [Method::Flat, Method::Hierarchical, Method::Library] {
         let tuning = world.choose(Choice::Fixed(method))?;
         assert_eq!((tuning.choice, tuning.topology.nodes), (Choice::Fixed(method), by_node.len()));
-        // slices that are empty on some ranks, and slices of several chunks
-        for len in [60, 5003, 2_200_000] {
+        // what travels with the announcement, whole buffers of two ranks, slices that are empty on some ranks, several chunks
+        for len in [60, 5003, 9001, 40_000, 2_200_000] {
             let mut region = comm.alloc(len)?;
             let is_exact = method == Method::Library;
             let number = |i: usize| if is_exact { (rank + i % 9) as f32 } else { rough(rank, i) };
@@ -77,6 +77,7 @@ fn methods_agree(world: &MpiWorld, comm: &dyn Communicator, nodes: Nodes) -> Res
             assert_eq!(wrong, None, "{method}: element and value of {len} on {:?}", tuning.topology);
         }
     }
+    assert_eq!(world.ranks_per_node(), Some(most.min(size)));
     // what is measured is the same on all ranks
     let tuning = world.tune(Choice::Auto)?;
     let told = comm.all_gather_bytes(tuning.to_string().as_bytes())?;
@@ -183,6 +184,24 @@ fn three_nodes_of_a_rank_conform_by_threads() {
 fn two_nodes_of_two_ranks_conform_by_threads() {
     on_ranks("two_nodes_of_two_ranks_conform_by_threads", 4, || {
         conforms(Nodes::AtMost(2), Progress::Thread);
+    });
+}
+
+/// Of more than eight ranks, the library gathers the announcements.
+#[test]
+fn nine_nodes_of_a_rank_gather_their_announcements() {
+    on_ranks("nine_nodes_of_a_rank_gather_their_announcements", 9, || {
+        let patient = options(Nodes::AtMost(1), Duration::from_secs(60));
+        let mut world = MpiWorld::init(&patient).expect("MPI starts");
+        let passed = world.run(|comm| methods_agree(&world, &*comm, Nodes::AtMost(1)));
+        assert!(passed.is_ok(), "{passed:?}");
+        let case = disagreements().next().expect("there are some");
+        world.renew(&patient).expect("MPI lives");
+        let ended = world.run(|comm| Err::<(), _>((case.run)(&comm).expect_err(case.name)));
+        let error = failure(ended.expect_err(case.name));
+        assert!((case.says)(&error, Rank(8)), "{}: {error}", case.name);
+        world.renew(&patient).expect("MPI lives");
+        assert_eq!(world.end(0), 0);
     });
 }
 

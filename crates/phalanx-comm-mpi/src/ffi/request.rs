@@ -5,11 +5,14 @@ use crate::error::MpiError;
 use mpi::ffi;
 use std::mem::ManuallyDrop;
 
-/// A started call. Dropped before it is complete, it leaks its memory, as MPI may still use it; it never panics.
+/// Started calls of MPI, one or several. Dropped before they are complete, they leak their memory, as MPI may still use it; it
+/// never panics.
 #[derive(Debug)]
 pub(crate) struct Request<K> {
-    /// Boxed, so that the library finds it where it was when the call started.
-    raw: Box<MPI_Request>,
+    /// On the heap, so that the library finds them where they were when the calls started.
+    raw: Vec<MPI_Request>,
+    /// How many of them are complete: they are looked at in order.
+    complete: usize,
     keep: ManuallyDrop<K>,
     is_done: bool,
 }
@@ -26,27 +29,54 @@ impl<K> Request<K> {
         keep: K,
         start: impl FnOnce(&mut K, *mut MPI_Request) -> Result<(), MpiError>,
     ) -> Result<Self, MpiError> {
+        let mut start = Some(start);
+        // SAFETY: the contract is the same
+        unsafe {
+            Self::start_each(keep, 1, |keep, _, raw| start.take().map_or(Ok(()), |start| start(keep, raw)))
+        }
+    }
+
+    /// Starts `calls` calls, in order, with memory that the request owns from then on.
+    ///
+    /// # Safety
+    /// `start(keep, i, request)` starts call `i`, which uses no other memory than `keep`'s, and none that another of the calls
+    /// writes; it does not move when `keep` does.
+    pub(super) unsafe fn start_each(
+        keep: K,
+        calls: usize,
+        mut start: impl FnMut(&mut K, usize, *mut MPI_Request) -> Result<(), MpiError>,
+    ) -> Result<Self, MpiError> {
         // SAFETY: a constant of the library
         let null = unsafe { ffi::RSMPI_REQUEST_NULL };
-        let mut request = Self { raw: Box::new(null), keep: ManuallyDrop::new(keep), is_done: true };
-        start(&mut request.keep, &raw mut *request.raw)?;
-        request.is_done = false;
+        let mut request =
+            Self { raw: vec![null; calls], complete: 0, keep: ManuallyDrop::new(keep), is_done: true };
+        for i in 0..calls {
+            let raw = &raw mut request.raw[i];
+            start(&mut request.keep, i, raw)?;
+            // from here on, to drop the request leaks the memory
+            request.is_done = false;
+        }
         Ok(request)
     }
 
-    /// Advances MPI; whether the call is complete.
+    /// Advances MPI; whether all calls are complete.
     pub(crate) fn test(&mut self) -> Result<bool, MpiError> {
-        if !self.is_done {
+        while !self.is_done {
             let mut flag = 0;
+            let raw = &raw mut self.raw[self.complete];
             // SAFETY: a request that was started and has not been completed
-            let code = unsafe { ffi::MPI_Test(&raw mut *self.raw, &raw mut flag, ffi::RSMPI_STATUS_IGNORE) };
+            let code = unsafe { ffi::MPI_Test(raw, &raw mut flag, ffi::RSMPI_STATUS_IGNORE) };
             check("MPI_Test", code)?;
-            self.is_done = flag != 0;
+            if flag == 0 {
+                return Ok(false);
+            }
+            self.complete += 1;
+            self.is_done = self.complete == self.raw.len();
         }
-        Ok(self.is_done)
+        Ok(true)
     }
 
-    /// Gives the memory back once the call is complete; before that, leaks it.
+    /// Gives the memory back once all calls are complete; before that, leaks it.
     pub(crate) fn take(mut self) -> Option<K> {
         if !self.is_done {
             return None;
@@ -56,7 +86,7 @@ impl<K> Request<K> {
         Some(unsafe { ManuallyDrop::take(&mut self.keep) })
     }
 
-    /// The memory, once the call is complete.
+    /// The memory, once all calls are complete.
     pub(crate) fn kept(&self) -> Option<&K> {
         self.is_done.then_some(&*self.keep)
     }
