@@ -38,11 +38,11 @@ impl Lane {
             // who announced long ago may have given up since, and would not come to the calls below
             self.family.listen()?;
         }
-        let Local { stage, scratch, .. } = local;
-        let (mut stage, mut scratch) = (*stage, std::mem::take(scratch));
-        let mut data = Data { call, seq, stage: &mut stage, scratch: &mut scratch };
+        let Local { stage, room, .. } = local;
+        let (mut stage, mut room) = (*stage, std::mem::take(room));
+        let mut data = Data { call, seq, stage: &mut stage, room: &mut room };
         let result = self.with_heard(&announced, seq, &call, |heard| then(heard, &mut data));
-        (local.stage, local.scratch) = (stage, scratch);
+        (local.stage, local.room) = (stage, room);
         let result = result?;
         self.recycle(announced);
         if let Some(board) = &self.board {
@@ -156,32 +156,32 @@ impl Lane {
             let (mine, n) = (part(self.me), part(self.me).len());
             let slices: Vec<_> = (0..size).map(bytes).collect();
             let copies: Vec<_> = (0..size).map(|rank| rank * n * unit..(rank + 1) * n * unit).collect();
-            let received = self.exchange(data, in_words(&[chunk]), &slices, &copies)?;
+            let received = self.exchange(data, &[chunk], &slices, &copies)?;
             let copies: &[T] = bytemuck::cast_slice(received);
             fold_ranks(&mut chunk[mine.clone()], size, |rank| &copies[rank * n..(rank + 1) * n], op);
-            let total = in_words(&[&chunk[mine]]);
-            let received = self.exchange(data, total, &vec![0..n * unit; size], &slices)?;
+            let received = self.exchange(data, &[&chunk[mine]], &vec![0..n * unit; size], &slices)?;
             chunk.copy_from_slice(bytemuck::cast_slice(received));
         }
         Ok(())
     }
 
-    /// Sends the bytes `to[rank]` of `sent` to each rank, receives those of each where `from[rank]` says, and returns them.
+    /// Sends the bytes `to[rank]` of the slices, one after the other, to each rank, receives those of each where `from[rank]`
+    /// says, and returns them.
     ///
     /// All of it lies in memory of this rank's own: one that waits in vain leaves it to MPI, and fails.
-    fn exchange<'a>(
+    fn exchange<'a, T: NoUninit>(
         &self,
         data: &'a mut Data<'_>,
-        sent: Vec<u64>,
+        slices: &[&[T]],
         to: &[Range<usize>],
         from: &[Range<usize>],
     ) -> Result<&'a [u8], CommError> {
+        let Room { mut sent, mut received } = std::mem::take(data.room);
+        put(&mut sent, slices);
         let end = from.iter().map(|range| range.end).max().unwrap_or(0);
-        let mut room = std::mem::take(data.scratch);
-        room.resize(room.len().max(end.div_ceil(8)), 0);
-        let (own_to, own_from) = (to[self.me].clone(), from[self.me].clone());
-        let own = &bytemuck::cast_slice::<_, u8>(&sent)[own_to];
-        bytemuck::cast_slice_mut::<_, u8>(&mut room)[own_from].copy_from_slice(own);
+        received.resize(received.len().max(end.div_ceil(8)), 0);
+        let own = &bytemuck::cast_slice::<_, u8>(&sent)[to[self.me].clone()];
+        bytemuck::cast_slice_mut::<_, u8>(&mut received)[from[self.me].clone()].copy_from_slice(own);
         // received first, so that nothing arrives unexpected that is expected
         let others = |ranges: &[Range<usize>], is_sent: bool| {
             let others = ranges.iter().cloned().enumerate();
@@ -191,16 +191,17 @@ impl Lane {
                 .collect::<Vec<_>>()
         };
         let messages = [others(from, false), others(to, true)].concat();
-        let started = self.data.start_messages((sent, room), messages.len(), move |(sent, room), i| {
+        let room = Room { sent, received };
+        let started = self.data.start_messages(room, messages.len(), move |room, i| {
             let (rank, range, is_sent) = messages[i].clone();
             match is_sent {
-                true => Message::To(rank, &bytemuck::cast_slice(sent)[range]),
-                false => Message::From(rank, &mut bytemuck::cast_slice_mut(room)[range]),
+                true => Message::To(rank, &bytemuck::cast_slice(&room.sent)[range]),
+                false => Message::From(rank, &mut bytemuck::cast_slice_mut(&mut room.received)[range]),
             }
         });
         let started = started.map_err(|error| self.broken(&error))?;
-        (_, *data.scratch) = self.complete(data, started)?;
-        Ok(&bytemuck::cast_slice(data.scratch)[..end])
+        *data.room = self.complete(data, started)?;
+        Ok(&bytemuck::cast_slice(&data.room.received)[..end])
     }
 
     /// Waits for what was started, and returns its memory.
@@ -311,7 +312,7 @@ impl Lane {
             let piece = |n: usize| n.min(from)..n.min(from + PIECE_BYTES);
             let arrive = one_after_the_other(counts.iter().map(|n| piece(*n).len()));
             let own = &send[piece(send.len())];
-            let all = self.exchange(data, in_words(&[own]), &vec![0..own.len(); self.size()], &arrive)?;
+            let all = self.exchange(data, &[own], &vec![0..own.len(); self.size()], &arrive)?;
             for ((start, n), at) in starts.iter().zip(counts).zip(arrive) {
                 recv[start + piece(*n).start..start + piece(*n).end].copy_from_slice(&all[at]);
             }
@@ -358,7 +359,8 @@ impl Lane {
         let size = self.size();
         let own: Vec<u64> = send_counts.iter().chain(recv_counts).map(|n| *n as u64).collect();
         let (sent, arrive) = (0..size_of_val(&own[..]), one_after_the_other(vec![16 * size; size]));
-        let all: &[u64] = bytemuck::cast_slice(self.exchange(data, own, &vec![sent; size], &arrive)?);
+        let all: &[u64] =
+            bytemuck::cast_slice(self.exchange(data, &[&own[..]], &vec![sent; size], &arrive)?);
         let count = |rank: usize, at: usize| usize::try_from(all[rank * 2 * size + at]).unwrap_or(usize::MAX);
         for (from, to) in (0..size).flat_map(|from| (0..size).map(move |to| (from, to))) {
             let (sent, expected) = (count(from, to), count(to, size + from));
@@ -390,8 +392,7 @@ impl Lane {
             let starts = one_after_the_other(send_counts.iter().copied());
             let pieces: Vec<&[T]> =
                 starts.into_iter().zip(send_counts).map(|(at, n)| &send[at][piece(n)]).collect();
-            let copies =
-                self.exchange(data, in_words(&pieces), &ranges(send_counts), &ranges(recv_counts))?;
+            let copies = self.exchange(data, &pieces, &ranges(send_counts), &ranges(recv_counts))?;
             arrived(from, bytemuck::cast_slice(copies));
         }
         Ok(())
@@ -431,17 +432,16 @@ impl Lane {
     }
 }
 
-/// Slices one after the other, in memory that holds elements of any type.
-fn in_words<T: NoUninit>(slices: &[&[T]]) -> Vec<u64> {
+/// Puts slices one after the other.
+fn put<T: NoUninit>(room: &mut Vec<u64>, slices: &[&[T]]) {
     let bytes: usize = slices.iter().map(|slice| size_of_val(*slice)).sum();
-    let mut words = vec![0_u64; bytes.div_ceil(8)];
-    let mut rest: &mut [u8] = bytemuck::cast_slice_mut(&mut words);
+    room.resize(room.len().max(bytes.div_ceil(8)), 0);
+    let mut rest: &mut [u8] = bytemuck::cast_slice_mut(room);
     for slice in slices {
         let (place, tail) = rest.split_at_mut(size_of_val(*slice));
         place.copy_from_slice(bytemuck::cast_slice(slice));
         rest = tail;
     }
-    words
 }
 
 /// Ranges of these lengths.
@@ -455,10 +455,17 @@ fn one_after_the_other(lens: impl IntoIterator<Item = usize>) -> Vec<Range<usize
     lens.into_iter().map(next).collect()
 }
 
+/// Memory in which numbers travel, of any type; one collective leaves it to the next.
+#[derive(Debug, Default)]
+pub(crate) struct Room {
+    sent: Vec<u64>,
+    received: Vec<u64>,
+}
+
 /// What a blocking collective needs once all have announced it.
 struct Data<'a> {
     call: Call,
     seq: u64,
     stage: &'a mut u64,
-    scratch: &'a mut Vec<u64>,
+    room: &'a mut Room,
 }

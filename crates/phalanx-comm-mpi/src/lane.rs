@@ -2,6 +2,7 @@
 
 use crate::alarm::Family;
 use crate::announce::{Announcement, Gathered, HEAD_WORDS, Heard, PAYLOAD_BYTES, WORDS};
+use crate::blocking;
 use crate::board::{Board, DEPTH};
 use crate::error::MpiError;
 use crate::ffi::{Handle, Message, Request, SentAndReceived};
@@ -81,8 +82,7 @@ pub(crate) struct Local {
     /// The last point of staged reductions that this rank has come to.
     pub(crate) stage: u64,
     pub(crate) queue: Queue,
-    /// Where slices of others arrive.
-    pub(crate) scratch: Vec<u64>,
+    pub(crate) room: blocking::Room,
 }
 
 /// An announcement that is on its way to the others.
