@@ -2,7 +2,7 @@
 
 use crate::announce::{Announcement, Heard, PAYLOAD_BYTES};
 use crate::ffi::{Message, Request};
-use crate::lane::{Lane, Local};
+use crate::lane::{Lane, Local, tag};
 use crate::slices::Among;
 use bytemuck::NoUninit;
 use phalanx_comm::backend::{self, Arithmetic, fold_ranks};
@@ -192,7 +192,8 @@ impl Lane {
         };
         let messages = [others(from, false), others(to, true)].concat();
         let room = Room { sent, received };
-        let started = self.data.start_messages(room, messages.len(), move |room, i| {
+        let count = messages.len();
+        let started = self.data.start_messages(room, tag(data.seq), count, move |room, i| {
             let (rank, range, is_sent) = messages[i].clone();
             match is_sent {
                 true => Message::To(rank, &bytemuck::cast_slice(&room.sent)[range]),

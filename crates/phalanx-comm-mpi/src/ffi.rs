@@ -96,9 +96,6 @@ pub(crate) fn finalize() -> Result<(), MpiError> {
 /// What a rank sends to all, and what it receives of all.
 pub(crate) type SentAndReceived = (Box<[u64]>, Box<[u64]>);
 
-/// The tag of messages that are told apart by their order.
-const MESSAGE: i32 = 0;
-
 /// A communicator of the library. It is freed with MPI as a whole: to free one is collective, and ranks drop theirs
 /// when they like.
 #[derive(Clone, Copy, Debug)]
@@ -245,22 +242,23 @@ impl Handle {
 
     /// Starts `count` messages in memory that `keep` has on the heap: `message(keep, i)` is the `i`th.
     ///
-    /// Between two ranks they arrive in the order in which they were started, on the same communicator. No two of them may
-    /// lie in the same memory, unless both are sent.
+    /// Those with one `tag`, below 32768, arrive between two ranks in the order in which they were started, on the same
+    /// communicator. No two of them may lie in the same memory, unless both are sent.
     pub(crate) fn start_messages<K>(
         self,
         keep: K,
+        tag: i32,
         count: usize,
         message: impl for<'a> Fn(&'a mut K, usize) -> Message<'a>,
     ) -> Result<Request<K>, MpiError> {
         // SAFETY: the request owns what the messages borrow until they are complete
         unsafe {
             Request::start_each(keep, count, |keep, i, request| match message(keep, i) {
-                Message::To(rank, bytes) => self.send(bytes, rank, MESSAGE, request),
+                Message::To(rank, bytes) => self.send(bytes, rank, tag, request),
                 Message::From(rank, bytes) => {
                     let (data, n, unit) = (bytes.as_mut_ptr().cast(), self::count(bytes.len()), unit(1));
                     let rank = self::count(rank);
-                    check("MPI_Irecv", ffi::MPI_Irecv(data, n, unit, rank, MESSAGE, self.0, request))
+                    check("MPI_Irecv", ffi::MPI_Irecv(data, n, unit, rank, tag, self.0, request))
                 }
             })
         }

@@ -20,6 +20,8 @@ pub(crate) struct Job {
     pub(crate) op: ReduceOp,
     /// Words of a buffer.
     pub(crate) len: usize,
+    /// That of its messages.
+    pub(crate) tag: i32,
 }
 
 /// A reduction that was started: chunk after chunk of this rank's slice. While the total of a chunk travels to all nodes, the sums
@@ -183,7 +185,7 @@ impl Hierarchical {
             room.plan(node, Place::Sums, self.numbers(node, gathered));
         }
         let messages = room.messages.len();
-        self.flight = Some(column.start_messages(room, messages, Room::message)?);
+        self.flight = Some(column.start_messages(room, self.job.tag, messages, Room::message)?);
         Ok(())
     }
 

@@ -102,6 +102,11 @@ const DIRECT_BYTES: usize = 32 * 1024;
 /// Bytes of one rank's staging memory: two of them stay in a second-level cache.
 const STAGE_BYTES: usize = 256 * 1024;
 
+/// The tag of the messages of collective `seq`: several are under way at once, far fewer than there are tags.
+pub(crate) fn tag(seq: u64) -> i32 {
+    i32::from((seq % (1 << 14)) as u16)
+}
+
 /// The memory that the members of a lane share on a node.
 struct Shared {
     board: Board,
@@ -289,7 +294,8 @@ impl Lane {
         let (me, size, stride) = (self.me, self.size(), self.stride());
         let spare = self.spare().pop();
         let all = spare.unwrap_or_else(|| vec![0; stride * size].into());
-        self.announce.start_messages((announcement.message(0), all), 2 * (size - 1), move |(own, all), i| {
+        let (kept, tag) = ((announcement.message(0), all), tag(announcement.seq()));
+        self.announce.start_messages(kept, tag, 2 * (size - 1), move |(own, all), i| {
             let rank = i / 2 + usize::from(i / 2 >= me);
             match i % 2 {
                 0 => Message::From(rank, bytemuck::cast_slice_mut(&mut all[rank * stride..][..stride])),

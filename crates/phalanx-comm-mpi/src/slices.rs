@@ -23,6 +23,8 @@ const OWN: usize = 2048;
 #[derive(Debug)]
 pub(crate) struct Moving {
     kind: Kind,
+    /// That of its messages.
+    tag: i32,
     /// Whether each of two ranks gets the whole buffer of the other and reduces it: as many bytes, in one stage instead of two.
     is_whole: bool,
     /// The chunk whose slices are on their way.
@@ -122,12 +124,13 @@ impl Moving {
     /// Starts with `nodes`, at least one, of one length.
     pub(crate) fn start(
         kind: Kind,
+        tag: i32,
         nodes: TreeNodes,
         room: Room,
         among: Among<'_>,
     ) -> Result<Self, MpiError> {
         let is_whole = among.size == 2 && matches!(kind, Kind::Ranks(..)) && WHOLE.contains(&len(&nodes));
-        let mut moving = Self { kind, is_whole, gathered: 0..0, flight: None };
+        let mut moving = Self { kind, tag, is_whole, gathered: 0..0, flight: None };
         moving.next_stage(Kept { nodes, room }, 0..0, among)?;
         Ok(moving)
     }
@@ -200,7 +203,7 @@ impl Moving {
         }
         self.gathered = chunk;
         let messages = room.messages.len();
-        self.flight = Some(data.start_messages(kept, messages, Kept::message)?);
+        self.flight = Some(data.start_messages(kept, self.tag, messages, Kept::message)?);
         Ok(())
     }
 

@@ -3,7 +3,7 @@
 use crate::announce::{Announcement, Heard, PAYLOAD_WORDS};
 use crate::board::DEPTH;
 use crate::hierarchical::{self, Hierarchical, Job};
-use crate::lane::{Announced, Lane, Local};
+use crate::lane::{Announced, Lane, Local, tag};
 use crate::library::Library;
 use crate::segment::Token;
 use crate::slices::{self, Kind, Moving};
@@ -123,6 +123,9 @@ impl Op {
         }
     }
 }
+
+/// Reductions between nodes that are under way at once.
+const AT_ONCE: usize = 3;
 
 /// Words of a token in an announcement.
 const TOKEN_WORDS: usize = 2;
@@ -319,8 +322,8 @@ impl Lane {
             };
             let announcement = Announcement::new(op.seq, &op.call, bytes, op.started, payload);
             let announced = self.announce(&announcement)?;
-            // messages of two reductions come in the order of the queue
-            let early = if at == 0 { self.move_early(op, &mut local.queue.rooms)? } else { None };
+            let is_early = at < self.at_once();
+            let early = if is_early { self.move_early(op, &mut local.queue.rooms)? } else { None };
             op.stage = Stage::Announced(announced, early);
         }
         Ok(())
@@ -335,13 +338,14 @@ impl Lane {
             return Ok(None);
         }
         let (nodes, room) = (std::mem::take(&mut op.nodes), rooms.moving.pop().unwrap_or_default());
-        let moving = Moving::start(op.kind, nodes, room, self.among());
+        let moving = Moving::start(op.kind, tag(op.seq), nodes, room, self.among());
         moving.map(|moving| Some(Box::new(moving))).map_err(|error| self.broken(&error))
     }
 
     fn work_announced(&self, local: &mut Local) -> Result<(), CommError> {
         let Queue { ops, starts, firsts, merges, rooms, .. } = &mut local.queue;
         let mut scratch = Scratch { starts, firsts, merges, rooms };
+        let mut under_way = 0;
         for op in ops.iter_mut().filter(|op| !matches!(op.stage, Stage::Worked)) {
             if let Stage::Announced(announced, _) = &mut op.stage {
                 if !self.is_heard(announced, op.seq)? {
@@ -349,14 +353,24 @@ impl Lane {
                 }
                 self.begin_work(op, &mut scratch)?;
             }
-            if !self.go_on(op, &mut scratch)? {
-                break;
+            if self.go_on(op, &mut scratch)? {
+                if let Some(board) = self.node_board() {
+                    board.done(op.seq);
+                }
+                continue;
             }
-            if let Some(board) = self.node_board() {
-                board.done(op.seq);
+            under_way += 1;
+            if !matches!(op.stage, Stage::Moving(_)) || under_way == self.at_once() {
+                break;
             }
         }
         Ok(())
+    }
+
+    /// Reductions whose messages may be under way at once, so that a link is busy while a total is made. Ranks with a board of
+    /// their node say how far they are by one number, and take one after the other.
+    fn at_once(&self) -> usize {
+        if self.node_board().is_some() { 1 } else { AT_ONCE }
     }
 
     /// Works on a collective that all have announced, as far as it needs nobody.
@@ -365,6 +379,7 @@ impl Lane {
             return Ok(());
         };
         let (is_inline, kind, call) = (op.is_inline(self.inline_bytes()), op.kind, op.call);
+        let tag = tag(op.seq);
         let Op { nodes, is_shared, .. } = op;
         let len = nodes.first().map_or(0, |(_, region)| region.len());
         op.stage = self.with_heard(&announced, op.seq, &call, |heard| {
@@ -399,13 +414,13 @@ impl Lane {
                 && let (Some(levels), Some(tokens)) = (&self.levels, self.neighbours(heard))
             {
                 *is_shared = true;
-                let job = Job { packing, op, len };
+                let job = Job { packing, op, len, tag };
                 let room = scratch.rooms.hierarchical.pop().unwrap_or_default();
                 let reduction = Hierarchical::new(job, tokens, &self.map, levels.column, room);
                 return Ok(Stage::Hierarchical(Box::new(reduction)));
             }
             let room = scratch.rooms.moving.pop().unwrap_or_default();
-            let moving = Moving::start(kind, std::mem::take(nodes), room, self.among());
+            let moving = Moving::start(kind, tag, std::mem::take(nodes), room, self.among());
             moving.map(|moving| Stage::Moving(Box::new(moving))).map_err(|error| self.broken(&error))
         })?;
         self.recycle(announced);

@@ -19,7 +19,8 @@ pub(crate) fn rate(place: &Place, node: usize, rate: &str) -> Result<(), Cluster
         let qdisc = ["tc", "-netns", namespace, "qdisc"];
         let root = ["dev", device, "root"];
         match rate {
-            "off" => run(&[&qdisc[..], &["del"], &root].concat())?,
+            // no queue is what a link has that was never limited
+            "off" => run(&[&qdisc[..], &["replace"], &root, &["noqueue"]].concat())?,
             rate => {
                 let tbf = ["tbf", "rate", rate, "burst", "128kb", "latency", "100ms"];
                 run(&[&qdisc[..], &["replace"], &root, &tbf].concat())?
