@@ -12,7 +12,7 @@ pub(crate) const STEP: usize = 1 << 18;
 
 /// Elements of a buffer that two ranks send to each other as a whole: one stage instead of two. Shorter ones are sent in halves
 /// that need no handshake (of Open MPI over TCP), longer ones cost more to reduce twice than a stage takes.
-const WHOLE: Range<usize> = (64 << 8) + 1..(256 << 8) + 1;
+const WHOLE: Range<usize> = 16 * 1024 + 1..64 * 1024 + 1;
 
 /// Elements of a rank's own slice that are put aside while the total takes their place: a part of a first-level cache.
 const OWN: usize = 2048;

@@ -386,7 +386,7 @@ impl Lane {
             if let Some(moving) = early {
                 return Ok(Stage::Moving(moving));
             }
-            // nothing to exchange: Open MPI 4.1 never completes an Ialltoallv of nothing
+            // nothing to exchange
             if self.size() == 1 || call.len == 0 {
                 return Ok(Stage::Worked);
             }
