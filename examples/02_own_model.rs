@@ -94,6 +94,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         backend: Cpu::<f32>::new(),
         files: None,
         watch: Arc::new(Printed),
+        notes: Vec::new(),
         stop: never_stop(),
         board: Arc::default(),
     };

@@ -97,6 +97,7 @@ fn accuracy_under_attack(rule: fn() -> Box<dyn Rule>) -> Result<f64, Box<dyn Err
         backend: Cpu::<f32>::new(),
         files: None,
         watch: Arc::new(Silent),
+        notes: Vec::new(),
         stop: never_stop(),
         board: Arc::default(),
     };

@@ -97,6 +97,7 @@ pub fn job_on<B: TrainBackend>(ranks: usize, config: TrainConfig, backend: B) ->
         backend,
         files: None,
         watch: Arc::new(Steps::default()),
+        notes: Vec::new(),
         stop: never_stop(),
         board: Arc::default(),
     }

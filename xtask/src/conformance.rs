@@ -1,4 +1,5 @@
-//! `cargo xtask conformance`: what every communicator must do, over the MPIs that are not the machine's own.
+//! `cargo xtask conformance`: what every communicator must do, over the MPIs that are not the machine's own; and
+//! `cargo xtask survivors`: training that goes on when ranks die, over the one that can.
 //!
 //! They are built one after the other in a directory of their own: the build script of `mpi-sys` does not notice that the
 //! MPI has changed, so that it is made to.
@@ -26,6 +27,8 @@ struct Library {
     mpirun: OsString,
     /// Where its shared libraries are, if not where the system looks.
     libraries: Option<PathBuf>,
+    /// Whether ranks can go on when one dies.
+    outlives: bool,
 }
 
 /// The environment into which `cargo xtask setup` installs Open MPI 5.
@@ -41,12 +44,14 @@ fn all() -> [Library; 2] {
             mpicc: "mpicc.mpich".into(),
             mpirun: "mpirun.mpich".into(),
             libraries: None,
+            outlives: false,
         },
         Library {
             name: "Open MPI 5",
             mpicc: place.join("bin/mpicc").into(),
             mpirun: place.join("bin/mpirun").into(),
             libraries: Some(place.join("lib")),
+            outlives: true,
         },
     ]
 }
@@ -72,6 +77,16 @@ pub(crate) fn conformance() -> Result<()> {
     Ok(())
 }
 
+/// Trains over Open MPI 5, where ranks go on when others die.
+pub(crate) fn survivors() -> Result<()> {
+    let libraries = all();
+    let Some(library) = libraries.iter().find(|library| library.outlives && library.is_here()) else {
+        bail!("there is no Open MPI 5 here: `cargo xtask setup` asks whether to install it");
+    };
+    library.forget_others(&root().join(PLACE))?;
+    library.test("phalanx-launch", "ulfm-tests", "survivors")
+}
+
 impl Library {
     fn is_here(&self) -> bool {
         // a wrapper of MPICH has no --version of its own
@@ -87,11 +102,18 @@ impl Library {
     }
 
     fn conforms(&self) -> Result<()> {
-        let place = root().join(PLACE);
-        self.forget_others(&place)?;
-        let args = ["test", "--package", "phalanx-comm-mpi", "--features", "mpi", "--test", "conformance"];
+        self.forget_others(&root().join(PLACE))?;
+        self.test("phalanx-comm-mpi", "mpi", "conformance")?;
+        match self.outlives {
+            true => self.test("phalanx-comm-mpi", "ulfm-tests", "survivors"),
+            false => Ok(()),
+        }
+    }
+
+    fn test(&self, package: &str, feature: &str, name: &str) -> Result<()> {
+        let args = ["test", "--package", package, "--features", feature, "--test", name];
         let mut test = self.with_libraries(cargo(&[&args[..], &["--", "--test-threads", "1"]].concat()));
-        test.env("CARGO_TARGET_DIR", place)
+        test.env("CARGO_TARGET_DIR", root().join(PLACE))
             .env("MPICC", &self.mpicc)
             .env("PHALANX_MPIRUN", &self.mpirun)
             .env("PHALANX_REQUIRE", "mpi");

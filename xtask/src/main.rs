@@ -33,6 +33,7 @@ const USAGE: &str = "usage: cargo xtask PART
   docs            build the documentation of every crate
   examples        run every example
   conformance     the communicator over MPICH and Open MPI 5, where they are installed
+  survivors       training that goes on when ranks die, over Open MPI 5
   faults          make runs fail in every way and at every moment, and go on from what is left
   faults draw [SEED]
                   one fault of ranks over MPI, drawn by a seed
@@ -53,6 +54,7 @@ fn main() -> Result<()> {
         ["docs"] => lint::docs(),
         ["examples"] => examples::examples(),
         ["conformance"] => conformance::conformance(),
+        ["survivors"] => conformance::survivors(),
         ["faults"] => faults::faults(),
         ["faults", "draw"] => faults::draw(None),
         ["faults", "draw", seed] => faults::draw(Some(seed.parse().context("a seed is a whole number")?)),

@@ -30,6 +30,29 @@ pub enum MpiError {
     /// MPI can be started once a process.
     #[error("MPI was started before in this process")]
     Started,
+    /// The ranks that are left after the death of one cannot go on with this library, or with how they were started.
+    #[error(
+        "{library} cannot go on without a rank that died: it takes Open MPI 5, and ranks that \
+         `mpirun --with-ft ulfm` has started"
+    )]
+    CannotSurvive {
+        /// The library.
+        library: String,
+    },
+    /// Too few ranks are left: others may be, elsewhere, that go on.
+    #[error("{left} of {before} ranks are left here: more than half may go on, or half with the lowest rank")]
+    Quorum {
+        /// Ranks that are left.
+        left: usize,
+        /// Ranks that there were.
+        before: usize,
+    },
+    /// The ranks that were left did not come to agree on who they are.
+    #[error("of {before} ranks, those that are left did not come to agree on who they are")]
+    Unsettled {
+        /// Ranks that there were.
+        before: usize,
+    },
     /// The system gave no memory that processes can share.
     #[error("{what} of {bytes} bytes: {source}")]
     Memory {

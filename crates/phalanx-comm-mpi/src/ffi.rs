@@ -5,8 +5,10 @@
 //! the lane that owns them.
 
 mod request;
+mod ulfm;
 
 pub(crate) use request::{Request, Requests};
+pub(crate) use ulfm::{Ulfm, is_loss, leave};
 
 use crate::error::MpiError;
 use mpi::ffi::{self, MPI_Comm, MPI_Datatype, MPI_Request};

@@ -72,6 +72,8 @@ mod slices;
 #[cfg(feature = "mpi")]
 mod started;
 #[cfg(feature = "mpi")]
+mod survive;
+#[cfg(feature = "mpi")]
 mod tune;
 #[cfg(feature = "mpi")]
 mod wait;
@@ -84,5 +86,7 @@ pub use comm::MpiComm;
 pub use error::MpiError;
 #[cfg(feature = "mpi")]
 pub use options::{MpiOptions, Nodes, Progress};
+#[cfg(feature = "mpi")]
+pub use survive::Survivors;
 #[cfg(feature = "mpi")]
 pub use world::{MpiWorld, library_version};

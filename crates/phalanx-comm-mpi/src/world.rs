@@ -7,6 +7,7 @@ use crate::ffi::{self, Handle};
 use crate::lane::Lane;
 use crate::options::{MpiOptions, Nodes, Progress};
 use crate::progress::{self, ProgressThread};
+use crate::survive;
 use crate::tune;
 use phalanx_comm::cost::{Choice, Tuning};
 use phalanx_comm::{CommError, Communicator, Rank, WorldError, WorldSize};
@@ -21,12 +22,14 @@ use std::time::{Duration, Instant};
 /// ranks with exit code 1: to wait for the others in `MPI_Finalize` would hang.
 #[derive(Debug)]
 pub struct MpiWorld {
-    comm: MpiComm,
-    family: Arc<Family>,
-    world: Handle,
-    farewell: Handle,
+    pub(crate) comm: MpiComm,
+    pub(crate) family: Arc<Family>,
+    pub(crate) world: Handle,
+    pub(crate) farewell: Handle,
     /// Ends before MPI does.
     progress: Mutex<Option<ProgressThread>>,
+    /// Whether it goes on without ranks that have died.
+    pub(crate) has_shrunk: bool,
     is_ended: bool,
 }
 
@@ -49,7 +52,8 @@ impl MpiWorld {
         let world = Handle::world()?;
         let farewell = world.duplicate()?;
         let (family, comm) = begin(world, options)?;
-        Ok(Self { comm, family, world, farewell, progress: Mutex::default(), is_ended: false })
+        let progress = Mutex::default();
+        Ok(Self { comm, family, world, farewell, progress, has_shrunk: false, is_ended: false })
     }
 
     /// Begins again after a failure that all ranks have outlived, with a new communicator.
@@ -61,14 +65,22 @@ impl MpiWorld {
     /// Whatever MPI returns.
     pub fn renew(&mut self, options: &MpiOptions) -> Result<(), MpiError> {
         self.comm.lane.leave();
-        let progress = self.progress_thread().take();
-        let had_thread = progress.is_some();
-        drop(progress);
+        let had_thread = self.end_progress_thread();
         (self.family, self.comm) = begin(self.world, options)?;
         if had_thread {
-            *self.progress_thread() = ProgressThread::of(&self.comm.lane);
+            self.begin_progress_thread();
         }
         Ok(())
+    }
+
+    /// No other thread of this rank is inside MPI from here on; whether one was there.
+    pub(crate) fn end_progress_thread(&self) -> bool {
+        let progress = self.progress_thread().take();
+        progress.is_some()
+    }
+
+    pub(crate) fn begin_progress_thread(&self) {
+        *self.progress_thread() = ProgressThread::of(&self.comm.lane);
     }
 
     /// This rank.
@@ -220,14 +232,14 @@ impl MpiWorld {
     /// them: that of the rank that failed first, or the greatest `code`.
     ///
     /// After a failure, and when others do not come, ends the job with that code instead, 1 at least, and does not return:
-    /// `MPI_Finalize` might hang. Whatever this rank has to say is to be said before.
+    /// `MPI_Finalize` might hang. Neither does it where ranks have [died](Self::survive) and the code is not 0, or
+    /// `MPI_Finalize` takes longer than the grace. Whatever this rank has to say is to be said before.
     ///
     /// # Collective
     /// Every rank, last.
     pub fn end(mut self, code: u8) -> u8 {
         self.is_ended = true;
-        // joined: no other thread of this rank is inside MPI from here on
-        drop(self.progress_thread().take());
+        self.end_progress_thread();
         self.comm.lane.leave();
         let (agreed, all_came) = match self.exchange_codes(code) {
             Some(agreed) => (agreed, true),
@@ -235,7 +247,12 @@ impl MpiWorld {
         };
         if all_came && self.family.failure().is_none() {
             // all ranks are here and nothing is under way: an error is the library's, after all work is done
-            return if ffi::finalize().is_ok() { agreed } else { agreed.max(1) };
+            let ended = match (self.has_shrunk, agreed) {
+                (false, _) => ffi::finalize(),
+                (true, 0) => survive::finalize_within(self.family.grace),
+                (true, code) => ffi::leave(code),
+            };
+            return if ended.is_ok() { agreed } else { agreed.max(1) };
         }
         self.world.abort(agreed.max(1));
         agreed.max(1)
@@ -275,7 +292,7 @@ impl Drop for MpiWorld {
 struct Vanished;
 
 /// Collective: what the communicators of a world share, and the first of them.
-fn begin(world: Handle, options: &MpiOptions) -> Result<(Arc<Family>, MpiComm), MpiError> {
+pub(crate) fn begin(world: Handle, options: &MpiOptions) -> Result<(Arc<Family>, MpiComm), MpiError> {
     let (rank, size) = (world.rank()?, world.size()?);
     let alarm = world.duplicate()?;
     let places = places(world, rank, size, options.nodes)?;

@@ -2,7 +2,7 @@
 
 use phalanx_comm::cost::{Choice, Method};
 use phalanx_comm::{CommError, Communicator, Rank, RankFailure, ReduceOp, WorldError};
-use phalanx_comm_mpi::{MpiOptions, MpiWorld, Nodes, Progress};
+use phalanx_comm_mpi::{MpiError, MpiOptions, MpiWorld, Nodes, Progress};
 use phalanx_testkit::conform::{Trouble, communicator, disagreements};
 use phalanx_testkit::exact::rough;
 use phalanx_testkit::mpi::on_ranks;
@@ -202,6 +202,20 @@ fn nine_nodes_of_a_rank_gather_their_announcements() {
         assert!((case.says)(&error, Rank(8)), "{}: {error}", case.name);
         world.renew(&patient).expect("MPI lives");
         assert_eq!(world.end(0), 0);
+    });
+}
+
+/// Over every MPI: no rank of these was started with fault tolerance.
+#[test]
+fn ranks_that_cannot_outlive_each_other_say_so() {
+    on_ranks("ranks_that_cannot_outlive_each_other_say_so", 2, || {
+        let patient = options(Nodes::Hosts, Duration::from_secs(60));
+        let mut world = MpiWorld::init(&patient).expect("MPI starts");
+        assert!(!MpiWorld::can_survive());
+        let refused = world.survive(&patient).expect_err("it cannot");
+        assert!(matches!(refused, MpiError::CannotSurvive { .. }), "{refused}");
+        // and nothing has happened
+        assert_eq!((world.run(|comm| comm.barrier()).is_ok(), world.end(0)), (true, 0));
     });
 }
 

@@ -29,7 +29,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 
-use phalanx_comm::control::Board;
+use phalanx_comm::control::{Board, Phase};
 use phalanx_comm::{Rank, WorldError, WorldSize};
 use phalanx_compress::Traffic;
 use phalanx_data::fetch::{self, FetchError, FetchOptions, Fetched, Origin};
@@ -50,7 +50,8 @@ use crate::datasets;
 use crate::exit::{Exit, WithExit};
 use crate::faults::Injector;
 use crate::runfile::{
-    Aggregation, BatchPolicy, Bytes, Column, Data, Model, Registered, Rule, Run, Source, Stop, context_of,
+    Aggregation, BatchPolicy, Bytes, Column, Data, Model, Registered, Rule, Run, Source, Stop, WhenRankLost,
+    context_of,
 };
 use crate::stop::StopRequest;
 use crate::ui::{Evaluated, LeftOut, Progress, Ui};
@@ -88,6 +89,18 @@ pub struct TrainOptions {
     pub is_resumed: bool,
     /// Asked for between steps.
     pub stop: StopRequest,
+    /// What is worth a warning when it begins.
+    pub notes: Vec<String>,
+}
+
+/// Ended by the death of another rank, without which the run is to go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a rank died in step {step}, in {phase}")]
+pub struct RankDied {
+    /// The step of this rank.
+    pub step: u64,
+    /// The part of the step.
+    pub phase: Phase,
 }
 
 /// What a run would do, without a step done.
@@ -234,10 +247,12 @@ pub(crate) fn train(
         resume: options.is_resumed,
         storage: injector.storage(),
     };
-    let stop = options.stop_of();
+    let (stop, notes) = (options.stop_of(), options.notes.clone());
     let bound = Duration::from_secs_f64(run.train.lost_after_seconds);
-    let outcome = guarded(world, paths, bound, &injector, &board, || {
-        job::launch(run, parts, devices, Some(files), watcher(ui), Some(stop), Arc::clone(&board), world)
+    let loss = run.train.when_rank_lost;
+    let outcome = guarded(world, paths, bound, loss, &injector, &board, || {
+        let (files, stop, board) = (Some(files), Some(stop), Arc::clone(&board));
+        job::launch(run, parts, devices, files, watcher(ui), notes, stop, board, world)
     })?;
     Ok(outcome.map(|outcome| outcome.summary))
 }
@@ -255,6 +270,7 @@ fn guarded<T, E: Culprit>(
     world: &World,
     paths: &RunPaths,
     bound: Duration,
+    loss: WhenRankLost,
     injector: &Arc<Injector>,
     board: &Arc<Board>,
     launch: impl FnOnce() -> anyhow::Result<Result<T, WorldError<E>>>,
@@ -262,18 +278,31 @@ fn guarded<T, E: Culprit>(
     if world.is_root() {
         remove_old(&paths.failure())?;
     }
+    let goes_on = loss == WhenRankLost::Shrink;
+    let died = || {
+        let status = board.of(world.first());
+        RankDied { step: status.step, phase: status.phase }
+    };
     // gone, and with a goodbye to the other ranks, when this one has said why it failed
-    let _control = world.watch(|flight| Guarded {
+    let control = world.watch(|flight| Guarded {
         board: Arc::clone(board),
         flight,
         paths: paths.clone(),
         bound,
         injector: Arc::clone(injector),
-    })?;
+        goes_on,
+    });
+    let _control = match control {
+        Err(_) if goes_on && world.has_lost_a_rank() => return Err(died().into()),
+        control => control?,
+    };
     let error = match launch()? {
         Ok(outcome) => return Ok(outcome),
         Err(error) => error,
     };
+    if goes_on && world.has_lost_a_rank() {
+        return Err(died().into());
+    }
     let (rank, exit) = job::blame(&error);
     let culprit = rank.and_then(|rank| usize::try_from(rank).ok()).map(Rank);
     let first = world.first();
@@ -664,7 +693,8 @@ pub(crate) fn bench_step(
     let Prepared(parts, devices) = world.together(|| prepare(&run, registered, hardware, world))?;
     let predicted = parts.plan.arena_bytes;
     let ui: Arc<dyn Ui> = Arc::new(crate::ui::Silent);
-    let launched = job::launch(&run, parts, devices, None, watcher(&ui), None, Arc::default(), world)?;
+    let launched =
+        job::launch(&run, parts, devices, None, watcher(&ui), Vec::new(), None, Arc::default(), world)?;
     let Some(outcome) = launched? else {
         return Ok(None);
     };

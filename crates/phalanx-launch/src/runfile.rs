@@ -54,5 +54,6 @@ pub use sections::{
     Coordinates, Data, Denominator, Faults, FedAlgorithm, Federated, FederatedOutput, Local, LrScaling,
     Model, Neighbours, OnNonfinite, OnUnusable, Optimizer, Output, OverWhat, Partition, PartitionKind,
     Precision, Progress, Reduction, Rule, Sampling, Schedule, Shape, Source, Statistic, Stop, Train,
+    WhenRankLost,
 };
 pub use value::Value;

@@ -6,6 +6,8 @@ mod format;
 mod lines;
 mod records;
 mod summary;
+#[cfg(feature = "mpi")]
+mod voice;
 
 use std::time::Duration;
 
@@ -15,6 +17,8 @@ pub use bar::Bar;
 pub use lines::Lines;
 pub use records::Records;
 pub use summary::summary;
+#[cfg(feature = "mpi")]
+pub(crate) use voice::Voice;
 
 /// Shows how far a command is. Methods may be called from any thread, and change nothing.
 pub trait Ui: Send + Sync {

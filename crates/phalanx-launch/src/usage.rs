@@ -54,6 +54,15 @@ pub enum UsageError {
         /// The ranks that it sees.
         seen: usize,
     },
+    /// Ranks that are to go on without one that dies, over an MPI that cannot.
+    #[error(
+        "train.when_rank_lost = \"shrink\" takes Open MPI 5, and ranks that `mpirun --with-ft ulfm` has started: this is \
+         {library}, started without; \"end\" goes with every MPI"
+    )]
+    CannotShrink {
+        /// The library that this program was linked with.
+        library: String,
+    },
     /// A run file of another command.
     #[error("{file} is a run file of `phalanx {command}`")]
     OtherCommand {

@@ -19,6 +19,11 @@ use anyhow::Context as _;
 use phalanx_comm::RankFailure;
 #[cfg(feature = "mpi")]
 use phalanx_comm_mpi::{MpiOptions, MpiWorld, library_version};
+#[cfg(feature = "mpi")]
+use std::sync::Arc;
+
+#[cfg(feature = "mpi")]
+use crate::ui::{Ui, Voice};
 
 /// Where the ranks of a job are.
 #[derive(Debug)]
@@ -32,6 +37,8 @@ pub(crate) enum World {
         launcher: &'static str,
         /// MPI in this process.
         mpi: MpiWorld,
+        /// Whether this process speaks to the user: rank 0, which may be another later.
+        voice: Voice,
     },
 }
 
@@ -66,7 +73,8 @@ impl World {
             mpi.end(Exit::BadInput.code());
             return Err(UsageError::OtherMpi { launcher, ranks, library, seen }.into());
         }
-        Ok(Self::Mpi { launcher, mpi })
+        let voice = Voice::new(mpi.rank() == Rank::ZERO);
+        Ok(Self::Mpi { launcher, mpi, voice })
     }
 
     /// Whether this process writes files and speaks to the user.
@@ -134,6 +142,77 @@ impl World {
                 let flight: Flight = std::sync::Arc::new(move || flown.flight());
                 Ok(Some(watchdog::watch(&*comm, guarded(flight))?))
             }),
+        }
+    }
+
+    /// Refuses to begin a run that is to outlive ranks where it could not.
+    ///
+    /// # Errors
+    /// `UsageError::CannotShrink`.
+    #[cfg_attr(not(feature = "mpi"), expect(clippy::unnecessary_wraps, reason = "fails over an MPI only"))]
+    pub(crate) fn check_survival(&self) -> anyhow::Result<()> {
+        match self {
+            #[cfg(feature = "mpi")]
+            Self::Mpi { mpi, .. } if mpi.size().get() > 1 && !MpiWorld::can_survive() => {
+                let library = library_version().lines().next().unwrap_or_default().to_owned();
+                Err(UsageError::CannotShrink { library }.into())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether the ranks have failed because the process of one is gone.
+    pub(crate) fn has_lost_a_rank(&self) -> bool {
+        match self {
+            Self::Threads => false,
+            #[cfg(feature = "mpi")]
+            Self::Mpi { mpi, .. } => mpi.has_lost_a_rank(),
+        }
+    }
+
+    /// Leaves the ranks behind that have died; says who they were, and how many are left.
+    ///
+    /// # Collective
+    /// Every process that lives.
+    ///
+    /// # Errors
+    /// When too few are left; ends with [`Exit::RankLost`].
+    #[cfg_attr(
+        not(feature = "mpi"),
+        expect(clippy::unnecessary_wraps, reason = "ranks as threads lose none")
+    )]
+    pub(crate) fn survive(&mut self) -> anyhow::Result<String> {
+        match self {
+            Self::Threads => Ok(String::new()),
+            #[cfg(feature = "mpi")]
+            Self::Mpi { mpi, voice, .. } => {
+                let survived = mpi.survive(&MpiOptions::default());
+                voice.set(mpi.rank() == Rank::ZERO);
+                let survivors = survived.map_err(|error| WithExit::new(Exit::RankLost, error.into()))?;
+                let lost: Vec<String> = survivors.lost.iter().map(ToString::to_string).collect();
+                Ok(format!(
+                    "{} died: {} of {} ranks go on",
+                    lost.join(", "),
+                    survivors.left(),
+                    survivors.before.get()
+                ))
+            }
+        }
+    }
+
+    /// What rank 0 says, on every rank.
+    ///
+    /// # Errors
+    /// When the ranks cannot be reached.
+    pub(crate) fn agree(&self, own: bool) -> anyhow::Result<bool> {
+        match self {
+            Self::Threads => Ok(own),
+            #[cfg(feature = "mpi")]
+            Self::Mpi { mpi, .. } => {
+                let mut byte = vec![u8::from(own)];
+                mpi.comm().broadcast_bytes(Rank::ZERO, &mut byte)?;
+                Ok(byte == [1])
+            }
         }
     }
 
@@ -223,7 +302,7 @@ impl World {
     pub(crate) fn check_ranks(&self, given: Option<usize>) -> anyhow::Result<()> {
         match (self, given) {
             #[cfg(feature = "mpi")]
-            (Self::Mpi { launcher, mpi }, Some(given)) if given != mpi.size().get() => {
+            (Self::Mpi { launcher, mpi, .. }, Some(given)) if given != mpi.size().get() => {
                 Err(UsageError::RanksUnderLauncher { given, launcher, ranks: mpi.size().get() }.into())
             }
             _ => Ok(()),
@@ -235,25 +314,30 @@ impl World {
     /// # Errors
     /// That of `command`, where it has not been told yet.
     pub(crate) fn conduct(
-        self,
+        mut self,
         context: &mut Context<'_>,
-        command: impl FnOnce(&Self, &mut Context<'_>) -> anyhow::Result<Exit>,
+        command: impl FnOnce(&mut Self, &mut Context<'_>) -> anyhow::Result<Exit>,
     ) -> anyhow::Result<Exit> {
-        if self.is_root() {
-            let ended = command(&self, context);
-            return self.end(context, ended);
+        match &self {
+            Self::Threads => {
+                let ended = command(&mut self, context);
+                self.end(context, ended)
+            }
+            #[cfg(feature = "mpi")]
+            Self::Mpi { voice, .. } => {
+                let ui: Arc<dyn Ui> = Arc::new(voice.of_ui(context.ui));
+                let mut out = voice.of_output(context.out);
+                let mut own = Context {
+                    registered: context.registered,
+                    ui: &ui,
+                    out: &mut out,
+                    is_quiet: context.is_quiet,
+                    is_colored: context.is_colored,
+                };
+                let ended = command(&mut self, &mut own);
+                self.end(&mut own, ended)
+            }
         }
-        // another rank tells the user
-        let (ui, mut out) = (std::sync::Arc::new(crate::ui::Silent) as _, std::io::sink());
-        let mut silent = Context {
-            registered: context.registered,
-            ui: &ui,
-            out: &mut out,
-            is_quiet: true,
-            is_colored: context.is_colored,
-        };
-        let ended = command(&self, &mut silent);
-        self.end(context, ended)
     }
 
     #[cfg_attr(not(feature = "mpi"), expect(clippy::unused_self, reason = "there is no MPI to end"))]

@@ -365,8 +365,8 @@ fn a_resumed_run_keeps_what_it_computes() {
     assert_eq!(
         raw.resolve_resumed::<Run>(&Registered::default()).expect_err("the rate is fixed").to_string(),
         "--set optimizer.lr=0.1: optimizer.lr: a resumed run keeps it; only train.epochs, train.samples, \
-         train.steps, train.ranks, train.precision, train.lost_after_seconds, train.log_every_steps, \
-         aggregation.ranks_per_node, comm.progress, output.tensorboard, output.trace, faults.inject may change"
+         train.steps, train.ranks, train.precision, train.lost_after_seconds, train.when_rank_lost, \
+         train.log_every_steps, aggregation.ranks_per_node, comm.progress, output.tensorboard, output.trace, faults.inject may change"
     );
 }
 

@@ -42,6 +42,7 @@ const KEYS: &[&str] = &[
     "train.bucket_bytes",
     "train.timeout_seconds",
     "train.lost_after_seconds",
+    "train.when_rank_lost",
     "train.on_nonfinite",
     "train.eval_every_steps",
     "train.eval_every_samples",

@@ -4,7 +4,7 @@ use std::io::Read;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::need;
+use crate::need::leave_out;
 
 /// Set in the environment of a program that a test has started on ranks.
 const ON_RANKS: &str = "PHALANX_TEST_ON_RANKS";
@@ -27,13 +27,32 @@ const LIMIT: Duration = Duration::from_secs(240);
 /// phalanx_testkit::mpi::on_ranks("two_ranks_meet", 2, || println!("on each rank"));
 /// ```
 pub fn on_ranks(name: &str, ranks: usize, body: impl FnOnce()) {
+    start(name, ranks, 0, mpirun, body);
+}
+
+/// As [`on_ranks`], under a `mpirun` that lets the others live when a rank dies: over Open MPI 5. Those that are left end
+/// with `code`; one that fails has another.
+///
+/// # Panics
+/// When they end with another code, or not in four minutes.
+pub fn on_ranks_that_may_die(name: &str, ranks: usize, code: i32, body: impl FnOnce()) {
+    start(name, ranks, code, mpirun_with_ulfm, body);
+}
+
+fn start(
+    name: &str,
+    ranks: usize,
+    need: i32,
+    mpirun: impl FnOnce(usize) -> Result<Command, String>,
+    body: impl FnOnce(),
+) {
     if lookup(ON_RANKS).is_some() {
         return body();
     }
     let mut mpirun = match mpirun(ranks) {
         Ok(mpirun) => mpirun,
         Err(reason) => {
-            return need::leave_out("mpi", &reason);
+            return leave_out("mpi", &reason);
         }
     };
     let program = match std::env::current_exe() {
@@ -42,8 +61,9 @@ pub fn on_ranks(name: &str, ranks: usize, body: impl FnOnce()) {
     };
     mpirun.arg(program).args(["--exact", name, "--nocapture"]).env(ON_RANKS, ranks.to_string());
     let Ended { text, code } = run(&mut mpirun);
-    assert!(code == Some(0), "{mpirun:?} ended with {code:?}:\n{text}");
-    assert!(text.contains("1 passed"), "{mpirun:?} ran no test:\n{text}");
+    assert!(code == Some(need), "{mpirun:?} ended with {code:?}:\n{text}");
+    // ranks that end with another code than that of a test have no time to say so
+    assert!(need != 0 || text.contains("1 passed"), "{mpirun:?} ran no test:\n{text}");
 }
 
 /// `mpirun` for so many ranks on this machine, whatever its cores; or why there is none.
@@ -64,6 +84,21 @@ pub fn mpirun(ranks: usize) -> Result<Command, String> {
     } else if !version.contains("HYDRA") {
         return Err(format!("`{program}` is neither Open MPI's nor MPICH's"));
     }
+    Ok(mpirun)
+}
+
+/// As [`mpirun`], with the fault tolerance of Open MPI 5.
+///
+/// # Errors
+/// As [`mpirun`]; with another MPI.
+pub fn mpirun_with_ulfm(ranks: usize) -> Result<Command, String> {
+    let mut mpirun = mpirun(ranks)?;
+    let version = Command::new(mpirun.get_program()).arg("--version").output();
+    let version = version.map(|version| String::from_utf8_lossy(&version.stdout).into_owned());
+    if !version.is_ok_and(|version| version.contains("Open MPI) 5")) {
+        return Err("ranks outlive each other over Open MPI 5".to_owned());
+    }
+    mpirun.args(["--with-ft", "ulfm"]);
     Ok(mpirun)
 }
 

@@ -82,6 +82,8 @@ pub struct Job<B: TrainBackend> {
     pub files: Option<Files>,
     /// Who watches.
     pub watch: Arc<dyn Watch>,
+    /// What is worth a warning when the run begins.
+    pub notes: Vec<String>,
     /// Set from outside to end the run after the next step, with a checkpoint.
     pub stop: Arc<dyn Fn() -> bool + Send + Sync>,
     /// Where each rank is, readable from outside; a board of no ranks keeps nothing.
@@ -278,6 +280,9 @@ impl<'a, B: TrainBackend> Run<'a, B> {
             planned_steps: None,
             between_nodes: comm.tuning().map(Into::into),
         }))?;
+        for note in &job.notes {
+            run.warn(place.step, note.clone())?;
+        }
         Ok(run)
     }
 

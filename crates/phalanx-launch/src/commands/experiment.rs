@@ -86,7 +86,7 @@ fn one(
             fresh
         }
     };
-    let options = TrainOptions { is_resumed, stop: stop.clone() };
+    let options = TrainOptions { is_resumed, stop: stop.clone(), notes: Vec::new() };
     let trained = engine::train(&run, prepared, run_dir.paths(), &options, &World::Threads, context.ui);
     context.ui.finished();
     let Some(summary) = trained.with_context(|| format!("run {}", dir.display()))? else {

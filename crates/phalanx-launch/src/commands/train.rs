@@ -3,21 +3,27 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use phalanx_train::Summary;
 use phalanx_train::rundir::{Existing, RunDir, RunPaths};
+use phalanx_train::{ArtefactError, Summary};
 
 use super::{Context, open_run, read_changed};
-use crate::cli::{FaultArgs, TrainArgs};
-use crate::engine::{self, Hardware, PlanReport, TrainOptions};
+use crate::cli::{ChangeArgs, FaultArgs, TrainArgs};
+use crate::engine::{self, Hardware, PlanReport, RankDied, TrainOptions};
 use crate::exit::Exit;
-use crate::runfile::{Bytes, Described, FederatedRun, RawRun, Registered, Run, Source, differences};
+use crate::runfile::{
+    Bytes, Described, FederatedRun, RawRun, Registered, Run, Source, WhenRankLost, differences,
+};
 use crate::stop::StopRequest;
 use crate::ui::Ui;
 use crate::usage::UsageError;
 use crate::world::World;
 use crate::{datasets, environment, ui};
+
+/// How long the directory of a process that has died may stay locked.
+const TAKE_OVER: Duration = Duration::from_secs(10);
 
 /// Where runs are placed unless told otherwise.
 const RUNS: &str = "runs";
@@ -37,6 +43,11 @@ pub(super) trait Startable: Described {
 
     /// What is worth saying before it begins.
     fn notes(&self) -> Vec<String>;
+
+    /// Whether it goes on without ranks whose processes have died.
+    fn outlives_ranks(&self) -> bool {
+        false
+    }
 
     /// Refuses a file of another kind of run.
     fn check_kind(raw: &RawRun) -> Result<(), UsageError>;
@@ -82,6 +93,10 @@ impl Startable for Run {
 
     fn notes(&self) -> Vec<String> {
         Run::notes(self)
+    }
+
+    fn outlives_ranks(&self) -> bool {
+        self.train.when_rank_lost == WhenRankLost::Shrink
     }
 
     fn check_kind(raw: &RawRun) -> Result<(), UsageError> {
@@ -135,7 +150,7 @@ struct Ready<R: Startable> {
 }
 
 fn train_in<R: Startable>(
-    world: &World,
+    world: &mut World,
     args: &TrainArgs,
     context: &mut Context<'_>,
 ) -> anyhow::Result<Exit> {
@@ -143,10 +158,26 @@ fn train_in<R: Startable>(
     let Some(ready) = world.together(|| ready::<R>(world, args, context))? else {
         return Ok(Exit::Done);
     };
-    let Ready { run, prepared, paths, dir, is_resumed } = ready;
+    let Ready { mut run, mut prepared, paths, mut dir, is_resumed } = ready;
     let stop = StopRequest::on_signals().context("listening for signals")?;
-    let options = TrainOptions { is_resumed, stop };
-    let trained = run.train(prepared, &paths, &options, world, context.ui);
+    let mut options = TrainOptions { is_resumed, stop, notes: Vec::new() };
+    let trained = loop {
+        let trained = run.train(prepared, &paths, &options, world, context.ui);
+        let died = trained.as_ref().err().and_then(|error| error.downcast_ref::<RankDied>());
+        let Some(died) = died else { break trained };
+        options.notes.clear();
+        (run, prepared, options.is_resumed) = loop {
+            let note = format!("{} (in step {}, {})", world.survive()?, died.step, died.phase);
+            tracing::info!("{note}");
+            options.notes.push(note);
+            let again = world.together(|| again::<R>(world, args, is_resumed, &paths, &mut dir, context));
+            match again {
+                // another one since
+                Err(_) if world.has_lost_a_rank() => {}
+                again => break again?,
+            }
+        };
+    };
     // the directory is free for another run when training is over
     drop(dir);
     context.ui.finished();
@@ -176,6 +207,9 @@ fn ready<R: Startable>(
     };
     // data that are not there must not leave a run directory behind
     datasets::locate(run.source())?;
+    if run.outlives_ranks() {
+        world.check_survival()?;
+    }
     for note in run.notes() {
         context.ui.note(&note);
     }
@@ -196,6 +230,49 @@ fn ready<R: Startable>(
     };
     let root = world.share_path(dir.as_ref().map(|dir| dir.paths().root()))?;
     Ok(Some(Ready { run, prepared, paths: RunPaths::new(&root), dir, is_resumed: earlier.is_some() }))
+}
+
+/// The run for the ranks that are left, and whether it goes on from a checkpoint, or from the start as there is none yet.
+fn again<R: Startable>(
+    world: &World,
+    args: &TrainArgs,
+    was_resumed: bool,
+    paths: &RunPaths,
+    dir: &mut Option<RunDir>,
+    context: &Context<'_>,
+) -> anyhow::Result<(R, R::Prepared, bool)> {
+    // the changes of a new run stand in its directory; a fault that happens once must not come back
+    let mut changes = if was_resumed { args.changes.clone() } else { ChangeArgs { set: Vec::new() } };
+    changes.set.push("faults.inject=[]".to_owned());
+    let (ranks, ranks_per_node) = (world.ranks(), world.ranks_per_node());
+    let args = &TrainArgs { ranks, ranks_per_node, changes, file: None, ..args.clone() };
+    let run: R = resumed(paths, args, context)?;
+    let is_resumed = world.agree(engine::has_checkpoint(paths))?;
+    if world.is_root() && !is_resumed {
+        // let go before it is taken again
+        drop(dir.take());
+        let fresh = taken_over(paths.root(), Existing::Overwrite)?;
+        fresh.write_run_file(&run.to_toml())?;
+        *dir = Some(fresh);
+    } else if world.is_root() && dir.is_none() {
+        *dir = Some(taken_over(paths.root(), Existing::Resume)?);
+    }
+    let prepared = run.prepare(context.registered, args.hardware.into(), world)?;
+    world.meet()?;
+    Ok((run, prepared, is_resumed))
+}
+
+/// The directory of a process that has died, once the system has noticed.
+fn taken_over(root: &Path, existing: Existing) -> Result<RunDir, ArtefactError> {
+    let begun = Instant::now();
+    loop {
+        match RunDir::at(root, existing) {
+            Err(ArtefactError::Locked { .. }) if begun.elapsed() < TAKE_OVER => {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            taken => return taken,
+        }
+    }
 }
 
 /// As [`train`], with a fault that the run file does not have.

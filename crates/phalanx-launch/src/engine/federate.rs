@@ -22,7 +22,9 @@ use super::{
 use crate::aggregation::OverRanks;
 use crate::faults::Injector;
 use crate::federation::{algorithm, attackers};
-use crate::runfile::{self, Algorithm, Comm, FederatedRun, PartitionKind, Progress, Registered, Rule};
+use crate::runfile::{
+    self, Algorithm, Comm, FederatedRun, PartitionKind, Progress, Registered, Rule, WhenRankLost,
+};
 use crate::ui::{Silent, Ui};
 use crate::world::World;
 
@@ -133,7 +135,7 @@ pub(crate) fn federate(
     (job.watch, job.stop, job.board) = (watcher(ui), options.stop_of(), Arc::clone(&board));
     let timeout = Duration::from_secs_f64(run.federated.timeout_seconds);
     let bound = Duration::from_secs_f64(run.federated.lost_after_seconds);
-    let outcome = guarded(world, paths, bound, &injector, &board, || {
+    let outcome = guarded(world, paths, bound, WhenRankLost::End, &injector, &board, || {
         Ok(on_ranks(world, ranks, timeout, &BLOCKING, move |comm| run_rank(&job, &comm)))
     })?;
     Ok(outcome.map(|outcome| outcome.summary))

@@ -284,11 +284,12 @@ pub(super) fn launch(
     devices: Devices,
     files: Option<Files>,
     watch: Arc<dyn Watch>,
+    notes: Vec<String>,
     stop: Option<Arc<dyn Fn() -> bool + Send + Sync>>,
     board: Arc<Board>,
     world: &World,
 ) -> anyhow::Result<Result<Option<Outcome>, WorldError<TrainError>>> {
-    let outside = Outside { files, watch, stop: stop.unwrap_or_else(never_stop), board };
+    let outside = Outside { files, watch, notes, stop: stop.unwrap_or_else(never_stop), board };
     match devices {
         Devices::Cpu => {
             let (net, cpu) = (Arc::clone(&parts.net) as Arc<dyn Net<Cpu<f32>>>, Cpu::<f32>::new());
@@ -308,6 +309,7 @@ pub(super) fn launch(
 struct Outside {
     files: Option<Files>,
     watch: Arc<dyn Watch>,
+    notes: Vec<String>,
     stop: Arc<dyn Fn() -> bool + Send + Sync>,
     board: Arc<Board>,
 }
@@ -335,6 +337,7 @@ fn launch_on<B: TrainBackend>(
             backend: backend.clone(),
             files: outside.files.clone(),
             watch: Arc::clone(&outside.watch),
+            notes: outside.notes.clone(),
             stop: Arc::clone(&outside.stop),
             board: Arc::clone(&outside.board),
         })

@@ -33,6 +33,8 @@ pub struct Guarded {
     pub bound: Duration,
     /// The faults of the run, which may be of its links.
     pub injector: Arc<Injector>,
+    /// Whether the others go on when the process of a rank has died.
+    pub goes_on: bool,
 }
 
 impl std::fmt::Debug for Guarded {
@@ -52,11 +54,16 @@ impl std::fmt::Debug for Guarded {
 /// # Errors
 /// Those of [`Control::over`].
 pub fn watch(comm: &dyn Communicator, guarded: Guarded) -> Result<Control, ControlError> {
-    let Guarded { board, flight, paths, bound, injector } = guarded;
+    let Guarded { board, flight, paths, bound, injector, goes_on } = guarded;
     let (rank, latest) = (comm.rank(), Arc::clone(&flight));
     let watched = Watched { board, latest: Arc::new(move || latest().pop()) };
     let over = move |verdict: &Verdict| {
         write_flight(rank.index(), &flight(), &paths);
+        if goes_on && verdict.cause == Cause::Died {
+            // MPI sees it as well, and ends what this rank is in
+            tracing::warn!("{verdict}");
+            return;
+        }
         if is_reporter(rank, verdict) {
             write_failure(&report(verdict), &paths);
         }

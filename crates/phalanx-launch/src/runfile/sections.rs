@@ -32,4 +32,4 @@ pub use optimizer::{Optimizer, Rule};
 pub use output::{FederatedOutput, Output};
 pub use partition::{Partition, PartitionKind};
 pub use schedule::{Schedule, Shape};
-pub use train::{OnNonfinite, Precision, Reduction, Stop, Train};
+pub use train::{OnNonfinite, Precision, Reduction, Stop, Train, WhenRankLost};

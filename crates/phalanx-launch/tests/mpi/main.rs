@@ -186,6 +186,15 @@ fn a_loss_that_is_not_finite_ends_all_ranks_with_its_name() {
 }
 
 #[test]
+fn ranks_that_cannot_outlive_each_other_are_not_started_to() {
+    let dir = Dir::new(DIGITS);
+    let (text, code) = dir.train(2, "run", &["--set", "train.when_rank_lost=shrink"]);
+    assert_eq!(code, 2, "{text}");
+    assert!(text.contains("takes Open MPI 5, and ranks that `mpirun --with-ft ulfm` has started"), "{text}");
+    assert!(!dir.path("run").exists());
+}
+
+#[test]
 fn what_each_rank_would_write_to_one_place_is_refused_in_a_sentence() {
     let dir = Dir::new(DIGITS);
     let (text, code) = dir.run(2, &["report", "run", "--output", "page.html"]);

@@ -36,6 +36,9 @@ keys! {
         /// How long a rank that is a process may give no sign of life, or no progress while others wait,
         /// before all ranks end.
         lost_after_seconds: f64 = 15.0, "seconds", Range::UpTo(0.0, 86_400.0), May;
+        /// "end" ends all ranks when a process of one dies; "shrink" has the others go on without a restart, from the last
+        /// checkpoint: over Open MPI 5, under `mpirun --with-ft ulfm`.
+        when_rank_lost: WhenRankLost = WhenRankLost::End, "", Range::Any, May;
         /// "stop" ends all ranks before the update when a loss or gradient is not finite; "skip"
         /// leaves the step out on all ranks.
         on_nonfinite: OnNonfinite = OnNonfinite::Stop, "", Range::Any, Fixed;
@@ -63,6 +66,16 @@ names! {
         "fast" => Fast,
         /// The same bits for any number of ranks up to the number of shards.
         "reproducible" => Reproducible,
+    }
+}
+
+names! {
+    /// What the death of a rank that is a process does.
+    pub enum WhenRankLost {
+        /// Ends all ranks.
+        "end" => End,
+        /// The others go on from the last checkpoint.
+        "shrink" => Shrink,
     }
 }
 
