@@ -84,7 +84,7 @@ pub(crate) fn survivors() -> Result<()> {
         bail!("there is no Open MPI 5 here: `cargo xtask setup` asks whether to install it");
     };
     library.forget_others(&root().join(PLACE))?;
-    library.test("phalanx-launch", "ulfm-tests", "survivors")
+    library.test("phalanx-launch", "ulfm-tests", "mpi", &["survivors::"])
 }
 
 impl Library {
@@ -103,16 +103,17 @@ impl Library {
 
     fn conforms(&self) -> Result<()> {
         self.forget_others(&root().join(PLACE))?;
-        self.test("phalanx-comm-mpi", "mpi", "conformance")?;
+        self.test("phalanx-comm-mpi", "mpi", "conformance", &[])?;
         match self.outlives {
-            true => self.test("phalanx-comm-mpi", "ulfm-tests", "survivors"),
+            true => self.test("phalanx-comm-mpi", "ulfm-tests", "survivors", &[]),
             false => Ok(()),
         }
     }
 
-    fn test(&self, package: &str, feature: &str, name: &str) -> Result<()> {
+    fn test(&self, package: &str, feature: &str, name: &str, only: &[&str]) -> Result<()> {
         let args = ["test", "--package", package, "--features", feature, "--test", name];
-        let mut test = self.with_libraries(cargo(&[&args[..], &["--", "--test-threads", "1"]].concat()));
+        let mut test =
+            self.with_libraries(cargo(&[&args[..], &["--", "--test-threads", "1"], only].concat()));
         test.env("CARGO_TARGET_DIR", root().join(PLACE))
             .env("MPICC", &self.mpicc)
             .env("PHALANX_MPIRUN", &self.mpirun)

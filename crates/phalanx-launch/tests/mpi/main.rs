@@ -3,6 +3,8 @@
 mod federated;
 mod nodes;
 mod slurm;
+#[cfg(feature = "ulfm-tests")]
+mod survivors;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -59,11 +61,16 @@ impl Dir {
 
     /// Runs the program: on `ranks` processes, or as one process for 0.
     fn run(&self, ranks: usize, args: &[&str]) -> (String, i32) {
+        let mpirun = (ranks > 0).then(|| mpi::mpirun(ranks).expect("an MPI, as this was built with one"));
+        self.run_by(mpirun, args)
+    }
+
+    /// Runs the program: on the ranks that `mpirun` starts, or as one process without.
+    fn run_by(&self, mpirun: Option<Command>, args: &[&str]) -> (String, i32) {
         let program = Path::new(env!("CARGO_BIN_EXE_phalanx"));
-        let mut command = match ranks {
-            0 => Command::new(program),
-            _ => {
-                let mut mpirun = mpi::mpirun(ranks).expect("an MPI, as this was built with one");
+        let mut command = match mpirun {
+            None => Command::new(program),
+            Some(mut mpirun) => {
                 mpirun.arg(program);
                 mpirun
             }
